@@ -1,0 +1,59 @@
+# Every target sets up what it needs in .venv; a second call installs nothing.
+#   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter, beside the first
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+RECIPE ?= quick
+WORKERS ?= auto
+
+.PHONY: help mnist test check bench oracle long clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+mnist: $(VENV)/.stamp-default ## train 784-225-144-10 on MNIST (RECIPE=quick|lecture|best)
+	@$(BIN)/chainrule train mnist --recipe $(RECIPE)
+
+test: $(VENV)/.stamp-test ## the tests and the docstrings' examples (no PyTorch, no JAX)
+	@$(BIN)/python -m pytest -n $(WORKERS)
+
+check: $(VENV)/.stamp-dev ## ruff, mypy, layering of the imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.stamp-oracle ## speed beside the other libraries (QUICK=1: three minutes)
+	@$(BIN)/python -m bench
+
+oracle: $(VENV)/.stamp-test $(VENV)/.stamp-oracle ## agreement with PyTorch, JAX and scikit-learn; a skip is a failure
+	@$(BIN)/python -m pytest -n $(WORKERS) tests/oracle
+
+long: $(VENV)/.stamp-test ## the tests that take minutes: killed runs, full disks, whole recipes
+	@$(BIN)/python -m pytest -m long
+
+clean: ## remove .venv and every cache
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -exec rm -rf {} +
+
+# One stamp for each set of extras: newer than pyproject.toml means installed.
+EXTRAS_default :=
+EXTRAS_test := [test]
+EXTRAS_dev := [dev]
+EXTRAS_oracle := [oracle]
+
+$(VENV)/.stamp-%: pyproject.toml $(BIN)/python
+	@echo "chainrule: installing into $(VENV) ($*)"
+	@$(PIP) -e '.$(EXTRAS_$*)'
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "chainrule: no $(PYTHON) here. Name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "chainrule: needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "chainrule: $(PYTHON) cannot make virtual environments. On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
