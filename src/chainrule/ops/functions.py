@@ -1,0 +1,221 @@
+"""Functions composed of primitives: activations, softmax, moments. No primitive is defined here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from chainrule.graph.expr import Expr
+from chainrule.ops.elementwise import (
+    cast,
+    equal,
+    erf,
+    exp,
+    expm1,
+    full_like,
+    is_finite,
+    less,
+    log,
+    neg,
+    sigmoid,
+    softplus,
+    sqrt,
+    stop_gradient,
+    tanh,
+    where,
+    maximum,
+    abs,
+)
+from chainrule.ops.reduce import max, sum
+from chainrule.spec import is_float
+
+__all__ = [
+    "FUNCTIONS",
+    "clip",
+    "elu",
+    "gelu",
+    "gelu_tanh",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "identity",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "mean",
+    "min",
+    "minimum",
+    "norm",
+    "relu",
+    "selu",
+    "silu",
+    "softmax",
+    "square",
+    "std",
+    "step",
+    "var",
+]
+
+AxisLike = int | Iterable[int] | None
+
+# ------------------------------------------------------------------ arithmetic
+
+
+def square(x: Expr) -> Expr:
+    """x²"""
+    return x * x
+
+
+def minimum(x: Expr, y: Expr | float) -> Expr:
+    """The smaller of two; equal operands share the gradient evenly."""
+    return neg(maximum(neg(x), neg(y)))
+
+
+def clip(x: Expr, low: float, high: float) -> Expr:
+    """x limited to [low, high]; the gradient is 1 on the bounds, 0 outside."""
+    return where(less(x, low), low, where(less(high, x), high, x))
+
+
+# ------------------------------------------------------------------ reductions
+
+
+def min(x: Expr, axes: AxisLike = None, *, keepdims: bool = False) -> Expr:
+    """The smallest element over the axes."""
+    return neg(max(neg(x), axes, keepdims=keepdims))
+
+
+def mean(x: Expr, axes: AxisLike = None, *, keepdims: bool = False) -> Expr:
+    """Σ x / n over the axes."""
+    x = x if is_float(x.dtype) else cast(x, "float32")
+    total = sum(x, axes, keepdims=keepdims)
+    return total / (x.size // total.size if total.size else 1)
+
+
+def var(x: Expr, axes: AxisLike = None, *, keepdims: bool = False, ddof: int = 0) -> Expr:
+    """Σ (x − mean)² / (n − ddof), in two passes."""
+    centred = x - mean(x, axes, keepdims=True)
+    total = sum(square(centred), axes, keepdims=keepdims)
+    return total / (x.size // total.size - ddof if total.size else 1)
+
+
+def std(x: Expr, axes: AxisLike = None, *, keepdims: bool = False, ddof: int = 0) -> Expr:
+    """√var; 0 with gradient 0 for a constant."""
+    return _root(var(x, axes, keepdims=keepdims, ddof=ddof))
+
+
+def norm(x: Expr, axes: AxisLike = None, *, keepdims: bool = False) -> Expr:
+    """‖x‖₂ = √Σ x²; 0 with gradient 0 at the origin."""
+    return _root(sum(square(x), axes, keepdims=keepdims))
+
+
+def _root(s: Expr) -> Expr:
+    """√s whose gradient at 0 is 0."""
+    zero = equal(s, 0)
+    return where(zero, 0, sqrt(where(zero, 1, s)))
+
+
+def _shift(x: Expr, axes: AxisLike) -> Expr:
+    """The maximum where it is finite, else 0: what softmax may subtract without changing."""
+    top = stop_gradient(max(x, axes, keepdims=True))
+    return where(is_finite(top), top, 0)
+
+
+def logsumexp(x: Expr, axes: AxisLike = -1, *, keepdims: bool = False) -> Expr:
+    """log Σ eˣ, never overflowing; its gradient is softmax(x). −inf, with gradient 0, where all x are −inf."""
+    shift = _shift(x, axes)
+    total = sum(exp(x - shift), axes, keepdims=True)
+    empty = equal(total, 0)
+    y = where(empty, -math.inf, log(where(empty, 1, total)) + shift)
+    return y if keepdims else sum(y, axes)
+
+
+def softmax(x: Expr, axis: int = -1) -> Expr:
+    """sᵢ = e^(xᵢ − max x) / Σⱼ e^(xⱼ − max x);  ∂sᵢ/∂xⱼ = sᵢ(δᵢⱼ − sⱼ). A row of −inf gives zeros."""
+    e = exp(x - _shift(x, axis))
+    total = sum(e, axis, keepdims=True)
+    return e / where(equal(total, 0), 1, total)
+
+
+def log_softmax(x: Expr, axis: int = -1) -> Expr:
+    """x − logsumexp(x), never log(softmax(x))."""
+    return x - logsumexp(x, axis, keepdims=True)
+
+
+# ------------------------------------------------------------------ activations (catalogue B)
+
+
+def identity(z: Expr) -> Expr:
+    """z"""
+    return z
+
+
+def step(z: Expr) -> Expr:
+    """1 where z ≥ 0, else 0; no gradient flows (Rosenblatt 1958)."""
+    return where(less(z, 0), full_like(z, 0), 1)
+
+
+def relu(z: Expr) -> Expr:
+    """max(0, z); the derivative at 0 is 0, and NaN passes through."""
+    return where(z <= 0, 0, z)
+
+
+def leaky_relu(z: Expr, slope: float = 0.01) -> Expr:
+    """max(0, z) + slope·min(0, z) (Maas, Hannun & Ng 2013); the derivative at 0 is the slope."""
+    return where(z <= 0, slope * z, z)
+
+
+def elu(z: Expr, alpha: float = 1.0) -> Expr:
+    """z for z > 0, else α(eᶻ − 1) (Clevert, Unterthiner & Hochreiter 2016)."""
+    positive = less(0, z)
+    return where(positive, z, alpha * expm1(where(positive, 0, z)))
+
+
+def selu(z: Expr) -> Expr:
+    """λ·elu(z, α) with λ = 1.0507, α = 1.6733 (Klambauer et al. 2017): keeps mean 0 and variance 1."""
+    return 1.0507009873554805 * elu(z, 1.6732632423543772)
+
+
+def gelu(z: Expr) -> Expr:
+    """z·Φ(z) with the exact normal distribution function (Hendrycks & Gimpel 2016)."""
+    return 0.5 * z * (1 + erf(z * math.sqrt(0.5)))
+
+
+def gelu_tanh(z: Expr) -> Expr:
+    """The tanh approximation of gelu: ½ z (1 + tanh(√(2/π)(z + 0.044715 z³)))."""
+    return 0.5 * z * (1 + tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * (z * z * z))))
+
+
+def silu(z: Expr) -> Expr:
+    """z·σ(z), also called swish."""
+    return z * sigmoid(z)
+
+
+def hard_sigmoid(z: Expr) -> Expr:
+    """clip(z/6 + ½, 0, 1)"""
+    return clip(z / 6 + 0.5, 0.0, 1.0)
+
+
+def hard_tanh(z: Expr) -> Expr:
+    """clip(z, −1, 1)"""
+    return clip(z, -1.0, 1.0)
+
+
+def hard_swish(z: Expr) -> Expr:
+    """z·hard_sigmoid(z) (Howard et al. 2019)."""
+    return z * hard_sigmoid(z)
+
+
+def log_sigmoid(z: Expr) -> Expr:
+    """log σ(z) = −softplus(−z)"""
+    return neg(softplus(neg(z)))
+
+
+FUNCTIONS: dict[str, Callable[..., Expr]] = {
+    f.__name__: f
+    for f in (
+        identity, step, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, hard_sigmoid, hard_tanh, hard_swish,
+        log_sigmoid, sigmoid, tanh, softplus, softmax, log_softmax, abs, exp, square,
+    )
+}  # fmt: skip
+"""Functions that may be a step of a network, by the name under which a model file knows them."""

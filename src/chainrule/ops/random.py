@@ -1,0 +1,149 @@
+"""Counter-based random numbers: the same numbers on every executor, machine and thread count.
+
+Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2).
+key = seed xor BLAKE2b-64 of the path; counter = (element, step, purpose): any number can be computed alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.errors import DTypeError, ShapeError
+from chainrule.graph.expr import Expr, apply, constant
+from chainrule.graph.primitive import Primitive
+from chainrule.ops.elementwise import cast, cos, log, less, sqrt
+from chainrule.ops.index import argsort
+from chainrule.ops.samples import SAMPLES, case
+from chainrule.spec import DTYPES, Shape, Spec, as_dtype, as_shape, is_integer
+
+__all__ = ["RandomKey", "bernoulli", "normal", "path_key", "permutation", "philox", "random_bits", "uniform"]
+
+_MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_MASK = 0xFFFFFFFF
+_FLOAT_BITS = {"float32": 24, "float64": 53}
+
+
+@functools.lru_cache(maxsize=4096)
+def path_key(path: str) -> int:
+    """BLAKE2b-64 of a path: what tells one layer's random numbers from another's."""
+    from hashlib import blake2b
+
+    return int.from_bytes(blake2b(path.encode(), digest_size=8).digest(), "little")
+
+
+def philox(counter: npt.NDArray[Any], key: tuple[int, int]) -> npt.NDArray[Any]:
+    """Philox4x32-10.   counter (4, n) of 32-bit values → (4, n), as uint64 below 2³².
+
+    >>> [hex(w) for w in philox(np.zeros((4, 1)), (0, 0))[:, 0]]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    even = np.array(counter[0::2], np.uint64)  # words 0 and 2, which are multiplied
+    odd = np.array(counter[1::2], np.uint64)  # words 1 and 3
+    k = np.array([[key[1]], [key[0]]], np.uint64)
+    weyl = np.array([[_WEYL[1]], [_WEYL[0]]], np.uint64)
+    for _ in range(10):
+        product = even * _MULTIPLIERS
+        high = (product >> np.uint64(32))[::-1]  # the high half of word 2's product goes to word 0
+        low = (product & np.uint64(_MASK))[::-1]
+        even, odd = high ^ odd ^ k[::-1], low
+        k = (k + weyl) & np.uint64(_MASK)
+    out = np.empty((4, even.shape[1]), np.uint64)
+    out[0::2], out[1::2] = even, odd
+    return out
+
+
+def _reference(
+    seed: npt.NDArray[Any], step: npt.NDArray[Any], *, path: int, purpose: int, shape: Shape, bits: int
+) -> npt.NDArray[Any]:
+    words = 1 if bits <= 31 else 2
+    size = math.prod(shape)
+    blocks = -(-size * words // 4)
+    key = (int(seed) ^ path) & (1 << 64) - 1
+    counter = np.empty((4, blocks), np.uint64)
+    counter[0] = np.arange(blocks)
+    counter[1] = int(step) & _MASK
+    counter[2] = int(step) >> 32 & _MASK
+    counter[3] = purpose
+    drawn = philox(counter, (key & _MASK, key >> 32)).T.reshape(-1)[: size * words]
+    if words == 2:
+        drawn = drawn[0::2] << np.uint64(32) | drawn[1::2]
+    return (drawn >> np.uint64(32 * words - bits)).astype(_bits_dtype(bits)).reshape(shape)
+
+
+def _bits_dtype(bits: int) -> np.dtype:
+    return DTYPES["int32"] if bits <= 31 else DTYPES["int64"]
+
+
+def _infer(seed: Spec, step: Spec, *, path: int, purpose: int, shape: Shape, bits: int) -> Spec:
+    if seed.shape or step.shape or not is_integer(seed.dtype) or not is_integer(step.dtype):
+        raise ShapeError(f"random_bits: seed and step are integer scalars, got {seed} and {step}")
+    if not 1 <= bits <= 63:
+        raise DTypeError(f"random_bits: between 1 and 63 bits, got {bits}")
+    return Spec(shape, _bits_dtype(bits))
+
+
+RANDOM_BITS = Primitive("random_bits", infer=_infer, vjp=lambda g, y, *x, **meta: (None, None), reference=_reference)
+SAMPLES[RANDOM_BITS] = [
+    case((), (), dtypes=("int64", "int64"), low=0, high=9, path=7, purpose=0, shape=(3, 5), bits=24),
+    case((), (), dtypes=("int64", "int64"), low=0, high=9, path=1 << 63, purpose=1, shape=(7,), bits=53),
+    case((), (), dtypes=("int32", "int32"), low=0, high=9, path=0, purpose=2, shape=(0,), bits=31),
+]
+
+
+class RandomKey:
+    """Where a stream of random numbers starts: seed and step (nodes, so they change without a new graph), path, call.
+
+    Two keys that differ in any part give independent numbers.
+    """
+
+    __slots__ = ("path", "purpose", "seed", "step")
+
+    def __init__(self, seed: Expr | int, step: Expr | int = 0, path: str = "", purpose: int = 0) -> None:
+        self.seed = seed if isinstance(seed, Expr) else constant(seed, "int64")
+        self.step = step if isinstance(step, Expr) else constant(step, "int64")
+        self.path, self.purpose = path, purpose
+
+
+def random_bits(key: RandomKey, shape: int | tuple[int, ...], bits: int = 24) -> Expr:
+    """Uniform integers in [0, 2^bits): int32 up to 31 bits, int64 up to 63."""
+    meta = {"path": path_key(key.path), "purpose": key.purpose, "shape": as_shape(shape), "bits": bits}
+    return apply(RANDOM_BITS, key.seed, key.step, **meta)
+
+
+def uniform(
+    key: RandomKey, shape: int | tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = "float32"
+) -> Expr:
+    """U[low, high) with 24 random bits in float32 and 53 in float64."""
+    return low + (high - low) * _unit(key, shape, dtype, offset=0.0)
+
+
+def _unit(key: RandomKey, shape: int | tuple[int, ...], dtype: Any, offset: float) -> Expr:
+    """(k + offset)·2^−bits: [0, 1) with offset 0, (0, 1] with offset 1."""
+    target = as_dtype(dtype)
+    if target.name not in _FLOAT_BITS:
+        raise DTypeError(f"random numbers are float32 or float64, not {target.name}")
+    bits = _FLOAT_BITS[target.name]
+    return (cast(random_bits(key, shape, bits), target) + offset) * 2.0**-bits
+
+
+def normal(key: RandomKey, shape: int | tuple[int, ...], mean: float = 0.0, std: float = 1.0, dtype: Any = "float32") -> Expr:
+    """N(mean, std²) by Box & Muller 1958: √(−2 ln u₁) cos(2π u₂), u₁ in (0, 1]."""
+    radius = sqrt(-2.0 * log(_unit(RandomKey(key.seed, key.step, key.path, 2 * key.purpose), shape, dtype, 1.0)))
+    angle = 2 * math.pi * _unit(RandomKey(key.seed, key.step, key.path, 2 * key.purpose + 1), shape, dtype, 0.0)
+    return mean + std * (radius * cos(angle))
+
+
+def bernoulli(key: RandomKey, shape: int | tuple[int, ...], probability: float) -> Expr:
+    """True with the given probability, to 2⁻²⁴."""
+    return less(random_bits(key, shape, 24), round(probability * 2**24))
+
+
+def permutation(key: RandomKey, n: int) -> Expr:
+    """0 … n−1 in random order: the order that sorts n draws of 63 bits."""
+    return argsort(random_bits(key, (n,), 63))
