@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 __all__ = [
     "ChainruleError",
@@ -16,6 +17,7 @@ __all__ = [
     "RunInUseError",
     "ShapeError",
     "nearest",
+    "within",
 ]
 
 
@@ -65,3 +67,21 @@ def nearest(name: object, known: Iterable[object]) -> str:
     listing = f"Known: {', '.join(names)}"
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean {close[0]!r}? {listing}" if close else listing
+
+
+def within(owner: object, field: str, interval: str, *, whole: bool = False) -> None:
+    """Refuses the value of a configuration's field unless it is a number in the interval, written as in a textbook.
+
+    >>> from types import SimpleNamespace
+    >>> within(SimpleNamespace(momentum=1.5), "momentum", "[0, 1)")
+    Traceback (most recent call last):
+    chainrule.errors.ConfigError: SimpleNamespace: momentum is 1.5; it must be a number in [0, 1)
+    """
+    value = getattr(owner, field)
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    if isinstance(value, Integral if whole else Real) and not isinstance(value, bool):
+        number = float(value)
+        if low < number < high or (interval[0] == "[" and number == low) or (interval[-1] == "]" and number == high):
+            return
+    kind = "a whole number" if whole else "a number"
+    raise ConfigError(f"{type(owner).__name__}: {field} is {value!r}; it must be {kind} in {interval}")
