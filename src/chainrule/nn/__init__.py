@@ -1,0 +1,84 @@
+"""Layers: frozen dataclasses with one method. A network's step is one of them, or a function of ``ops``."""
+
+from chainrule.nn.activation import Maxout, PReLU
+from chainrule.nn.container import (
+    Flatten,
+    Parallel,
+    Rescale,
+    Residual,
+    Sequential,
+    Shared,
+    parallel,
+    sequential,
+)
+from chainrule.nn.dense import Dense, TiedDense
+from chainrule.nn.embedding import Embedding
+from chainrule.nn.init import (
+    INITS,
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Init,
+    LeCunNormal,
+    Normal,
+    Orthogonal,
+    Uniform,
+    Zeros,
+    layer_sequential_unit_variance,
+)
+from chainrule.nn.layer import Layer, Step
+from chainrule.nn.noise import Dropout, GaussianNoise
+from chainrule.nn.norm import BatchNorm, LayerNorm
+from chainrule.nn.run import Buffer, Parameter, Role, Run, trace
+
+__all__ = [
+    "INITS",
+    "LAYERS",
+    "BatchNorm",
+    "Buffer",
+    "Constant",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GaussianNoise",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Init",
+    "Layer",
+    "LayerNorm",
+    "LeCunNormal",
+    "Maxout",
+    "Normal",
+    "Orthogonal",
+    "PReLU",
+    "Parallel",
+    "Parameter",
+    "Rescale",
+    "Residual",
+    "Role",
+    "Run",
+    "Sequential",
+    "Shared",
+    "Step",
+    "TiedDense",
+    "Uniform",
+    "Zeros",
+    "layer_sequential_unit_variance",
+    "parallel",
+    "sequential",
+    "trace",
+]
+
+LAYERS: dict[str, type[Layer]] = {
+    cls.__name__: cls
+    for cls in (
+        BatchNorm, Dense, Dropout, Embedding, Flatten, GaussianNoise, LayerNorm, Maxout, PReLU, Parallel,
+        Rescale, Residual, Sequential, Shared, TiedDense,
+    )
+}  # fmt: skip
+"""Every layer by the name under which a model file knows it: the closed table from which files are read."""

@@ -1,0 +1,110 @@
+"""Layers made of one matrix product: Dense, and TiedDense, which uses another layer's matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.errors import ShapeError
+from chainrule.graph.expr import Expr
+from chainrule.nn.fields import check_flag, check_number, check_path, check_whole
+from chainrule.nn.init import HeNormal, Init, Zeros, check_init
+from chainrule.nn.layer import Layer, floating, need_axes, single
+from chainrule.nn.run import Run
+from chainrule.ops import normal
+
+__all__ = ["Dense", "TiedDense"]
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """Affine map  y = x W + b.    x (batch, …, n_in) → y (batch, …, units)
+
+    With more than two axes the map acts on the last one: the same W at every place. Integers are cast.
+
+    init          of W (n_in, units). He, because most layers here are followed by ReLU, where Glorot's
+                  variance 2/(n_in + n_out) halves the second moment at every layer; GlorotUniform() suits
+                  tanh and sigmoid
+    bias_init     of b (units,); Constant(0.1) is an option for ReLU units
+    weight_noise  std of noise N(0, std²) added to W in training, fresh at every update (Graves 2011)
+
+    ShapeError for an input without a batch axis, for images that were not flattened, and for another n_in
+    than before.
+
+    >>> from chainrule import nn, ops
+    >>> y, run = nn.trace(Dense(3), ops.input("x", (5, 4)), training=True)
+    >>> y.shape, {path: p.role for path, p in run.parameters.items()}
+    ((5, 3), {'W': 'weight', 'b': 'bias'})
+    """
+
+    units: int
+    init: Init = HeNormal()
+    bias: bool = True
+    bias_init: Init = Zeros()
+    weight_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_whole(self, "units")
+        check_flag(self, "bias")
+        check_init(self, "init", "bias_init")
+        check_number(self, "weight_noise", 0)
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = _rows(self, x, run)
+        W = run.parameter("W", (x.shape[-1], self.units), self.init)
+        if run.training and self.weight_noise:
+            W = W + normal(run.random("weight_noise"), W.shape, 0.0, self.weight_noise, W.dtype)
+        y = x @ W
+        return y + run.parameter("b", (self.units,), self.bias_init, role="bias") if self.bias else y
+
+
+@dataclass(frozen=True)
+class TiedDense(Layer):
+    """Affine map with another layer's weights  y = x Wᵀ + b.    x (batch, …, units) → y (batch, …, n_in)
+
+    The decoder of an auto-encoder with tied weights: W is learned once, and its gradient is the sum over both
+    places.
+
+    tied_to  the layer that owns W (n_in, units), by its path: "encoder/dense_0", or "dense_0" beside this
+             layer. It must come before this one.
+
+    ConfigError where there is no such layer; ShapeError where x does not fit Wᵀ.
+
+    >>> from chainrule import nn, ops
+    >>> net = nn.sequential(Dense(3), ops.tanh, TiedDense("dense_0"))
+    >>> y, run = nn.trace(net, ops.input("x", (5, 4)), training=True)
+    >>> y.shape, list(run.parameters)
+    ((5, 4), ['dense_0/W', 'dense_0/b', 'tied_dense_0/b'])
+    """
+
+    tied_to: str
+    bias: bool = True
+    bias_init: Init = Zeros()
+
+    def __post_init__(self) -> None:
+        check_path(self.tied_to, "TiedDense: tied_to")
+        check_flag(self, "bias")
+        check_init(self, "bias_init")
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = _rows(self, x, run)
+        W = run.find(f"{self.tied_to}/W")
+        if W.ndim != 2 or x.shape[-1] != W.shape[1]:
+            raise ShapeError(
+                f"TiedDense: {self.tied_to}/W has shape {W.shape}; x Wᵀ needs (…, {W.shape[-1]}), "
+                f"got {x.shape}"
+            )
+        y = x @ W.T
+        return y + run.parameter("b", (W.shape[0],), self.bias_init, role="bias") if self.bias else y
+
+
+def _rows(layer: Layer, x: Any, run: Run) -> Expr:
+    """x (batch, …, n_in) in the run's dtype; images are refused while their dtype shows what they are."""
+    node = single(layer, x)
+    need_axes(layer, node, 2, "(batch, …, n_in)")
+    if node.dtype.name == "uint8" and node.ndim > 2:
+        raise ShapeError(
+            f"{type(layer).__name__} takes (batch, …, n_in), got images {node.spec}: put nn.Flatten() "
+            f"before it to get ({node.shape[0]}, {node.size // max(node.shape[0], 1)})"
+        )
+    return floating(layer, node, run.dtype)
