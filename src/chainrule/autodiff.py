@@ -1,15 +1,14 @@
-"""Gradients of graphs, as graphs: a reverse sweep that visits every node once, however many paths lead through it."""
+"""Gradients of graphs, as graphs: one reverse sweep visits every node once, however many paths cross it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from chainrule.errors import ConfigError, DTypeError, ShapeError
 from chainrule.graph.expr import CALL, ITEM, Expr, Graph, call, constant, input, item, scope, toposort
 from chainrule.ops.elementwise import full_like, zeros_like
-from chainrule.ops.reduce import sum as total
-from chainrule.ops.shape import reshape, stack
+from chainrule.ops.shape import broadcast, reshape, stack
 from chainrule.spec import is_float
 
 __all__ = ["gradient", "hessian", "hvp", "jacobian", "path_count", "value_and_gradient", "vjp"]
@@ -38,9 +37,10 @@ def gradient(y: Expr, wrt: Expr | Sequence[Expr]) -> Expr | list[Expr]:
 
 def vjp(outputs: Sequence[Expr], wrt: Sequence[Expr], cotangents: Sequence[Expr]) -> list[Expr]:
     """Σ cotangentᵢ·∂outputᵢ/∂x for each x: the sweep itself, in reverse order of computation."""
-    for x in (*outputs, *wrt):
-        if not is_float(x.dtype):
-            raise DTypeError(f"gradient: {x!r} is not floating-point; cast it first")
+    _check_floating((*outputs, *wrt))
+    if [g.spec for g in cotangents] != [y.spec for y in outputs]:
+        given, wanted = (", ".join(str(x.spec) for x in xs) for xs in (cotangents, outputs))
+        raise ShapeError(f"vjp: the cotangents {given} do not match the outputs {wanted}")
     order = toposort(outputs)
     needed = _depending(order, wrt)
     adjoints: dict[Expr, dict[int, Expr]] = {}  # node → output index → the sum over all paths so far
@@ -49,8 +49,8 @@ def vjp(outputs: Sequence[Expr], wrt: Sequence[Expr], cotangents: Sequence[Expr]
         known = adjoints.setdefault(node, {})
         known[index] = known[index] + g if index in known else g
 
-    for y, g in zip(outputs, cotangents, strict=True):
-        receive(y, 0, g)
+    for y, seed in zip(outputs, cotangents, strict=True):
+        receive(y, 0, seed)
     for node in reversed(order):
         if node not in needed or node not in adjoints or not node.inputs:
             continue
@@ -59,6 +59,14 @@ def vjp(outputs: Sequence[Expr], wrt: Sequence[Expr], cotangents: Sequence[Expr]
                 if g is not None and x in needed:
                     receive(x, index, g)
     return [adjoints[x][0] if x in adjoints else zeros_like(x) for x in wrt]
+
+
+def _check_floating(nodes: Iterable[Expr]) -> None:
+    for x in nodes:
+        if not is_float(x.dtype):
+            raise DTypeError(
+                f"gradient: {x!r} is not floating-point, so it has no derivative; use ops.cast first"
+            )
 
 
 def _rule(node: Expr, adjoint: dict[int, Expr]) -> list[tuple[Expr, int, Expr | None]]:
@@ -70,7 +78,8 @@ def _rule(node: Expr, adjoint: dict[int, Expr]) -> list[tuple[Expr, int, Expr | 
         return [(x, 0, gx) for x, gx in zip(node.inputs, _call_vjp(g, node), strict=True)]
     if node.primitive.vjp is None:
         raise ConfigError(f"{node.primitive.name} has no gradient rule")
-    return [(x, 0, gx) for x, gx in zip(node.inputs, node.primitive.vjp(g, node, *node.inputs, **node.meta), strict=True)]
+    sent = node.primitive.vjp(g, node, *node.inputs, **node.meta)
+    return [(x, 0, gx) for x, gx in zip(node.inputs, sent, strict=True)]
 
 
 def _complete(node: Expr, adjoint: dict[int, Expr]) -> tuple[Expr, ...]:
@@ -120,13 +129,8 @@ def jacobian(y: Expr, x: Expr) -> Expr:
         )
     flat = reshape(y, (y.size,))
     rows = [gradient(flat[i], x) for i in range(y.size)]
-    return reshape(stack(rows), (*y.shape, *x.shape)) if rows else constant(_empty(y, x))
-
-
-def _empty(y: Expr, x: Expr) -> Any:
-    import numpy as np
-
-    return np.zeros((*y.shape, *x.shape), y.dtype)
+    shape = (*y.shape, *x.shape)
+    return reshape(stack(rows), shape) if rows else broadcast(constant(0, x.dtype), shape)
 
 
 def hessian(y: Expr, x: Expr) -> Expr:
@@ -135,13 +139,8 @@ def hessian(y: Expr, x: Expr) -> Expr:
 
 
 def hvp(y: Expr, wrt: Sequence[Expr], vectors: Sequence[Expr]) -> list[Expr]:
-    """H v, the Hessian of a scalar y times a vector, without the Hessian: ∂(∂y/∂x · v)/∂x (Pearlmutter 1994)."""
-    gradients = gradient(y, list(wrt))
-    products = [total(g * v) for g, v in zip(gradients, vectors, strict=True)]
-    inner = products[0]
-    for p in products[1:]:
-        inner = inner + p
-    return gradient(inner, list(wrt))
+    """H v: the Hessian of a scalar y times a vector, as ∂(∂y/∂x · v)/∂x (Pearlmutter 1994)."""
+    return vjp(gradient(y, list(wrt)), wrt, vectors)
 
 
 def path_count(y: Expr, x: Expr) -> int:

@@ -1,10 +1,11 @@
-"""Static types: the shape and dtype of an array that nobody has computed yet, dtype promotion, broadcasting."""
+"""Static types: the shape and dtype of an array that nobody has computed yet; promotion, broadcasting."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from chainrule.errors import DTypeError, ShapeError, nearest
 __all__ = [
     "DTYPES",
     "Axes",
+    "DType",
     "Scalar",
     "Shape",
     "Spec",
@@ -27,13 +29,15 @@ __all__ = [
     "scalar_dtype",
 ]
 
+DType = np.dtype[Any]
 
-DTYPES: dict[str, np.dtype] = {
+DTYPES: dict[str, DType] = {
     name: np.dtype(name) for name in ("bool", "uint8", "int32", "int64", "float32", "float64")
 }
 """The six dtypes, lowest first: promotion takes the higher of two."""
 
 _RANK = {dtype: rank for rank, dtype in enumerate(DTYPES.values())}
+_KNOWN: dict[object, DType] = {key: dtype for name, dtype in DTYPES.items() for key in (name, dtype)}
 
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]
@@ -49,7 +53,7 @@ class Spec:
     """
 
     shape: Shape
-    dtype: np.dtype
+    dtype: DType
 
     @property
     def ndim(self) -> int:
@@ -66,41 +70,53 @@ class Spec:
     def with_shape(self, shape: Shape) -> Spec:
         return Spec(shape, self.dtype)
 
-    def with_dtype(self, dtype: np.dtype) -> Spec:
+    def with_dtype(self, dtype: DType) -> Spec:
         return Spec(self.shape, dtype)
 
     def __str__(self) -> str:
         return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
 
 
-def as_dtype(dtype: npt.DTypeLike) -> np.dtype:
-    """One of the six dtypes, native byte order; DTypeError for any other."""
+def as_dtype(dtype: npt.DTypeLike) -> DType:
+    """One of the six dtypes, in the machine's byte order; DTypeError for any other.
+
+    >>> as_dtype("<f4"), as_dtype(float)
+    (dtype('float32'), dtype('float64'))
+    """
+    if isinstance(dtype, str | np.dtype) and (known := _KNOWN.get(dtype)):
+        return known
     try:
         found = np.dtype(dtype).newbyteorder("=")
-    except TypeError:
+    except (TypeError, ValueError):
         raise DTypeError(f"unknown dtype {dtype!r}; {nearest(dtype, DTYPES)}") from None
-    if found not in _RANK:
+    if found not in _KNOWN:
         raise DTypeError(f"dtype {found.name} is not supported; {nearest(found.name, DTYPES)}")
-    return found
+    return _KNOWN[found]
 
 
 def as_shape(shape: int | Iterable[int]) -> Shape:
-    """A tuple of non-negative Python integers."""
+    """A tuple of non-negative Python integers; one integer is a shape of one axis.
+
+    >>> as_shape(3), as_shape([2, 0])
+    ((3,), (2, 0))
+    """
     sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if not all(isinstance(n, int | np.integer) and n >= 0 for n in sizes):
         raise ShapeError(f"a shape holds non-negative integers, got {sizes}")
     return tuple(int(n) for n in sizes)
 
 
-def is_float(dtype: np.dtype) -> bool:
+def is_float(dtype: DType) -> bool:
+    """float32 or float64: what has a derivative."""
     return dtype.kind == "f"
 
 
-def is_integer(dtype: np.dtype) -> bool:
+def is_integer(dtype: DType) -> bool:
+    """uint8, int32 or int64."""
     return dtype.kind in "iu"
 
 
-def promote(*dtypes: np.dtype) -> np.dtype:
+def promote(*dtypes: DType) -> DType:
     """The highest of the dtypes: bool < uint8 < int32 < int64 < float32 < float64.
 
     >>> promote(as_dtype("int64"), as_dtype("float32")).name
@@ -109,8 +125,8 @@ def promote(*dtypes: np.dtype) -> np.dtype:
     return max(dtypes, key=_RANK.__getitem__)
 
 
-def scalar_dtype(value: Scalar, other: np.dtype) -> np.dtype:
-    """The dtype that a Python scalar takes beside an array: the array's own wherever it can hold the scalar's kind.
+def scalar_dtype(value: Scalar, other: DType) -> DType:
+    """The dtype that a Python scalar takes beside an array: the array's own where it can hold such a scalar.
 
     >>> scalar_dtype(2.5, as_dtype("float32")).name, scalar_dtype(2.5, as_dtype("int64")).name
     ('float32', 'float32')
@@ -126,12 +142,15 @@ def scalar_dtype(value: Scalar, other: np.dtype) -> np.dtype:
     return other if is_float(other) else DTYPES["float32"]
 
 
-def broadcast_shapes(*shapes: Shape) -> Shape:
-    """The shape that all broadcast to, right-aligned; a size of 1 stretches.
+def broadcast_shapes(*shapes: Shape, operation: str = "broadcast") -> Shape:
+    """The shape that all broadcast to, right-aligned; a size of 1 stretches. Errors name ``operation``.
 
     >>> broadcast_shapes((100, 1), (10,))
     (100, 10)
     """
+    distinct = set(shapes) - {()}
+    if len(distinct) < 2:  # nearly always
+        return distinct.pop() if distinct else ()
     ndim = max(map(len, shapes), default=0)
     padded = [(1,) * (ndim - len(s)) + s for s in shapes]
     sizes = []
@@ -139,7 +158,11 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
         wide = {n for n in column if n != 1}
         if len(wide) > 1:
             listing = " and ".join(str(s) for s in shapes)
-            raise ShapeError(f"shapes {listing} do not broadcast: sizes {sorted(wide)} differ on one axis")
+            differ = " and ".join(str(n) for n in sorted(wide))
+            raise ShapeError(
+                f"{operation}: shapes {listing} do not broadcast: sizes {differ} meet on one axis. "
+                "Aligned at the right, sizes must be equal or 1; reshape or transpose one of them"
+            )
         sizes.append(wide.pop() if wide else 1)
     return tuple(sizes)
 
@@ -154,7 +177,10 @@ def normalize_axes(axes: int | Iterable[int] | None, ndim: int, operation: str) 
         return tuple(range(ndim))
     listed = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
     if bad := [a for a in listed if not -ndim <= a < ndim]:
-        raise ShapeError(f"{operation}: no axis {bad} in an array of {ndim} axes")
+        listing = ", ".join(map(str, bad))
+        raise ShapeError(
+            f"{operation}: no axis {listing} in an array of {ndim} axes; count from 0, or from −1 backwards"
+        )
     found = sorted({int(a) % ndim for a in listed})
     if len(found) != len(listed):
         raise ShapeError(f"{operation}: an axis is named twice in {listed}")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from chainrule.errors import ChainruleError, ConfigError, ShapeError
+from chainrule.errors import ChainruleError, ConfigError, DTypeError, ShapeError
+from chainrule.graph.origin import Origin, locate, origin_of, scope
 from chainrule.graph.primitive import Primitive
-from chainrule.spec import Shape, Spec, as_dtype
+from chainrule.spec import DTYPES, DType, Shape, Spec, as_dtype, as_shape
 
 __all__ = [
     "CALL",
@@ -37,57 +37,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a node comes from: the layer's path, the operation that the user called, the user's line."""
-
-    path: str = ""
-    operation: str = ""
-    line: str = ""
-
-    def __str__(self) -> str:
-        layer = f"layer {self.path!r}" if self.path else ""
-        return ", ".join(part for part in (layer, self.operation, self.line) if part)
-
-
-_origin: ContextVar[Origin | None] = ContextVar("chainrule_origin", default=None)
-_PACKAGE = __name__.partition(".")[0]
-
-
-def _user_line() -> str:
-    """``file:line`` of the innermost frame outside chainrule."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""
-
-
-@contextlib.contextmanager
-def scope(path: str | None = None, *, operation: str = "", origin: Origin | None = None) -> Iterator[Origin]:
-    """Nodes made inside carry this origin: a layer's path, an operation's name, or a whole origin as it is."""
-    outer = _origin.get()
-    if origin is None:
-        inherited = outer or Origin(line=_user_line())
-        origin = Origin(inherited.path if path is None else path, operation or inherited.operation, inherited.line)
-    token = _origin.set(origin)
-    try:
-        yield origin
-    finally:
-        _origin.reset(token)
-
-
-def origin_of(primitive: Primitive) -> Origin:
-    """The origin that a node made now receives."""
-    outer = _origin.get()
-    if outer is None:
-        return Origin("", primitive.name, _user_line())
-    return outer if outer.operation else Origin(outer.path, primitive.name, outer.line)
-
-
 OPERATORS: dict[str, Callable[..., Expr]] = {}
-"""What ``x + y``, ``x @ y``, ``x[…]`` … call; filled by :mod:`chainrule.ops`, which stands above this room."""
+"""What ``x + y``, ``x @ y``, ``x[…]`` … call; filled by chainrule.ops, which stands above this room."""
 
 
 class Expr:
@@ -119,7 +70,9 @@ class Expr:
     @property
     def spec(self) -> Spec:
         if len(self.outputs) != 1:
-            raise ShapeError(f"{self.primitive.name} has {len(self.outputs)} outputs; take one with item(node, index)")
+            raise ShapeError(
+                f"{self.primitive.name} has {len(self.outputs)} outputs; take one with item(node, index)"
+            )
         return self.outputs[0]
 
     @property
@@ -127,7 +80,7 @@ class Expr:
         return self.spec.shape
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> DType:
         return self.spec.dtype
 
     @property
@@ -140,13 +93,16 @@ class Expr:
 
     @property
     def T(self) -> Expr:
+        """The last two axes exchanged, so a stack of matrices stays a stack."""
         return OPERATORS["transpose"](self)
 
     def __repr__(self) -> str:
         return f"<Expr {self.primitive.name} {', '.join(map(str, self.outputs))}>"
 
     def __bool__(self) -> bool:
-        raise ConfigError("a graph node has no truth value while the graph is built; use ops.where(condition, a, b)")
+        raise ConfigError(
+            "a graph node has no truth value while the graph is built; use ops.where(condition, a, b)"
+        )
 
     def __iter__(self) -> Iterator[Expr]:
         raise ConfigError("a graph node cannot be iterated over; index it (x[i]) or use ops.split")
@@ -225,10 +181,20 @@ class Expr:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A graph closed over its inputs: the body of CALL, and later of scan."""
+    """A graph closed over its inputs, which are INPUT nodes: the body of CALL, and later of scan."""
 
     inputs: tuple[Expr, ...]
     outputs: tuple[Expr, ...]
+
+    def __post_init__(self) -> None:
+        if any(x.primitive is not INPUT for x in self.inputs) or len(set(self.inputs)) != len(self.inputs):
+            raise ConfigError("a subgraph's inputs must be distinct input nodes, made by ops.input")
+        known = set(self.inputs)
+        for node in toposort(self.outputs):
+            if node.primitive is INPUT and node not in known:
+                raise ConfigError(
+                    f"a subgraph uses the input {node.meta['name']!r}, which is not among its own: pass it in"
+                )
 
 
 # ------------------------------------------------------------------ building
@@ -236,37 +202,66 @@ class Graph:
 
 def apply(primitive: Primitive, *inputs: Expr, **meta: Any) -> Expr:
     """A new node. What ``infer`` refuses is raised here, with the origin in the message."""
-    origin = origin_of(primitive)
+    origin = origin_of(primitive.name)
     try:
         found = primitive.infer(*[x.outputs[0] if len(x.outputs) == 1 else x.outputs for x in inputs], **meta)
     except ChainruleError as error:
-        place = str(origin)
-        if place and place not in str(error):
-            raise type(error)(f"{error}\n  in {place}") from None
+        locate(error, origin)
         raise
-    outputs = (found,) if isinstance(found, Spec) else tuple(found)
-    return Expr(primitive, inputs, meta, outputs, origin)
+    return Expr(primitive, inputs, meta, (found,) if isinstance(found, Spec) else tuple(found), origin)
 
 
-def input(name: str, shape: Sequence[int] = (), dtype: Any = "float32") -> Expr:
+def input(name: str, shape: int | Iterable[int] = (), dtype: npt.DTypeLike = "float32") -> Expr:
     """A value given when the graph is run.
 
     >>> input("x", (100, 784))
     <Expr input float32[100, 784]>
     """
-    return apply(INPUT, name=name, spec=Spec(tuple(shape), as_dtype(dtype)))
+    return apply(INPUT, name=name, spec=Spec(as_shape(shape), as_dtype(dtype)))
 
 
-def constant(value: Any, dtype: Any = None) -> Expr:
-    """A value known while the graph is built. Python floats give float32, Python integers int64."""
-    if dtype is None:
-        dtype = np.asarray(value).dtype if isinstance(value, np.ndarray | np.generic) else None
-        if dtype is None:
-            kind = np.asarray(value).dtype.kind
-            dtype = {"b": "bool", "i": "int64", "f": "float32"}.get(kind, np.asarray(value).dtype)
-    array = np.array(value, dtype=as_dtype(dtype))
+def constant(value: Any, dtype: npt.DTypeLike | None = None) -> Expr:
+    """A value known while the graph is built. Arrays keep their dtype, floats give float32, integers int64.
+
+    Raises DTypeError where the dtype cannot hold the value.
+    """
+    target = as_dtype(_natural_dtype(value) if dtype is None else dtype)
+    array = _scalar(value, target) if isinstance(value, bool | int | float) else _array(value, target)
     array.flags.writeable = False
     return apply(CONSTANT, value=array)
+
+
+def _natural_dtype(value: Any) -> DType:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype
+    found = np.asarray(value).dtype
+    return DTYPES["float32"] if found.kind == "f" else found
+
+
+def _scalar(value: bool | int | float, dtype: DType) -> npt.NDArray[Any]:
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(value, dtype)
+        lost = isinstance(value, float) and (
+            not np.isfinite(array)
+            if dtype.kind == "f" and math.isfinite(value)
+            else dtype.kind in "iu" and array != value
+        )
+    except (OverflowError, ValueError):
+        lost = True
+    if lost:
+        raise DTypeError(f"{value!r} does not fit into {dtype.name}; use a wider dtype")
+    return array
+
+
+def _array(value: Any, dtype: DType) -> npt.NDArray[Any]:
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            return np.array(value, dtype)
+    except (FloatingPointError, OverflowError):
+        raise DTypeError(
+            f"an array has values that do not fit into {dtype.name}; use a wider dtype"
+        ) from None
 
 
 def item(node: Expr, index: int) -> Expr:
@@ -275,8 +270,8 @@ def item(node: Expr, index: int) -> Expr:
 
 
 def call(graph: Graph, *inputs: Expr, gradient: Graph | None = None) -> tuple[Expr, ...]:
-    """Run a subgraph as one node. ``gradient``, if given, is its own gradient:
-    a graph from (cotangents of the outputs…, inputs…) to the cotangents of the inputs."""
+    """Run a subgraph as one node. ``gradient``, if given, is its own gradient: a graph from
+    (cotangents of the floating-point outputs…, inputs…) to the cotangents of the floating-point inputs."""
     node = apply(CALL, *inputs, graph=graph, gradient=gradient)
     return tuple(item(node, i) for i in range(len(node.outputs)))
 
@@ -302,14 +297,16 @@ def toposort(outputs: Iterable[Expr]) -> list[Expr]:
 
 def rebuild(node: Expr, inputs: tuple[Expr, ...]) -> Expr:
     """The same operation on other inputs, with the origin kept; the node itself where nothing changed."""
-    if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+    if inputs == node.inputs:  # nodes are equal only to themselves
         return node
+    if all(new.outputs == old.outputs for new, old in zip(inputs, node.inputs, strict=True)):
+        return Expr(node.primitive, inputs, node.meta, node.outputs, node.origin)
     with scope(origin=node.origin):
         return apply(node.primitive, *inputs, **node.meta)
 
 
 def substitute(outputs: Sequence[Expr], replacements: Mapping[Expr, Expr]) -> list[Expr]:
-    """The same graph with some nodes replaced by others."""
+    """The same graph with some nodes replaced by others. Subgraphs are closed, so nothing in them changes."""
     for old, new in replacements.items():
         if old.outputs != new.outputs:
             raise ShapeError(f"substitute: {old!r} cannot be replaced by {new!r}")
@@ -330,15 +327,24 @@ def _infer_item(outputs: tuple[Spec, ...], *, index: int) -> Spec:
 
 
 def _infer_call(*specs: Spec, graph: Graph, gradient: Graph | None) -> tuple[Spec, ...]:
-    expected = tuple(x.spec for x in graph.inputs)
-    if specs != expected:
-        raise ShapeError(
-            f"call: the subgraph takes ({', '.join(map(str, expected))}), got ({', '.join(map(str, specs))})"
-        )
-    return tuple(y.spec for y in graph.outputs)
+    takes, gives = [x.spec for x in graph.inputs], [y.spec for y in graph.outputs]
+    _agree("the subgraph takes", takes, specs)
+    if gradient is not None:
+        floating = [s for s in gives if s.dtype.kind == "f"]
+        _agree("its gradient must take", [*floating, *takes], [x.spec for x in gradient.inputs])
+        wanted = [s for s in takes if s.dtype.kind == "f"]
+        _agree("its gradient must give", wanted, [y.spec for y in gradient.outputs])
+    return tuple(gives)
+
+
+def _agree(what: str, wanted: Sequence[Spec], got: Sequence[Spec]) -> None:
+    if list(wanted) != list(got):
+        raise ShapeError(f"call: {what} ({', '.join(map(str, wanted))}), got ({', '.join(map(str, got))})")
 
 
 INPUT = Primitive("input", infer=lambda *, name, spec: spec)
-CONSTANT = Primitive("constant", infer=lambda *, value: Spec(value.shape, value.dtype), reference=lambda *, value: value)
+CONSTANT = Primitive(
+    "constant", infer=lambda *, value: Spec(value.shape, value.dtype), reference=lambda *, value: value
+)
 ITEM = Primitive("item", infer=_infer_item, reference=lambda outputs, *, index: outputs[index])
 CALL = Primitive("call", infer=_infer_call)

@@ -1,4 +1,4 @@
-"""What a node means: how its type is inferred, how NumPy computes it, how its gradient is made of more nodes."""
+"""What a node means: how its type is inferred, how NumPy computes it, what its gradient is, as more nodes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PRIMITIVES: dict[str, Primitive] = {}
 class Primitive:
     """An operation of the closed set. Arrays are positional everywhere, metadata keyword-only.
 
-    infer(*specs, **meta)            → Spec, or a tuple of Specs for several outputs; raises ShapeError, DTypeError
-    vjp(g, y, *inputs, **meta)       → a tuple with an Expr or None for each input; g is the cotangent of the output y
-                                       (a tuple of cotangents where there are several outputs)
-    reference(*arrays, **meta)       → the value, by NumPy (a tuple for several outputs); a plain ``np.ufunc`` here
-                                       tells the executor that the result may overwrite an operand
+    infer(*specs, **meta)        → Spec, or a tuple of them for several outputs; raises ShapeError, DTypeError
+    vjp(g, y, *inputs, **meta)   → a tuple with an Expr or None for each input; g is the cotangent of y
+                                   (a tuple of cotangents where y has several outputs)
+    reference(*arrays, **meta)   → the value, by NumPy (a tuple for several outputs); a plain ``np.ufunc``
+                                   tells the executor that the result may overwrite an operand
     """
 
     name: str

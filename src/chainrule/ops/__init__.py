@@ -1,8 +1,9 @@
 """Operations: each primitive with its user function, gradient rule, reference and samples side by side."""
 
 from chainrule.graph.expr import OPERATORS, Expr, call, constant, input, item
-from chainrule.ops import elementwise, functions, index, linalg, random, reduce, shape
-from chainrule.ops.elementwise import *  # noqa: F403  (the room's vocabulary, re-exported by design)
+from chainrule.ops import convert, elementwise, functions, index, linalg, random, reduce, shape
+from chainrule.ops.convert import *  # noqa: F403  (the room's vocabulary, re-exported by design)
+from chainrule.ops.elementwise import *  # noqa: F403
 from chainrule.ops.functions import *  # noqa: F403
 from chainrule.ops.index import *  # noqa: F403
 from chainrule.ops.linalg import *  # noqa: F403
@@ -12,7 +13,7 @@ from chainrule.ops.samples import SAMPLES
 from chainrule.ops.shape import *  # noqa: F403
 
 __all__ = ["SAMPLES", "Expr", "call", "constant", "input", "item"]
-for _room in (elementwise, functions, index, linalg, random, reduce, shape):
+for _room in (convert, elementwise, functions, index, linalg, random, reduce, shape):
     __all__ += _room.__all__
 
 OPERATORS.update(

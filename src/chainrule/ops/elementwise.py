@@ -1,9 +1,9 @@
-"""Element-wise primitives. The user functions promote and broadcast; the primitives take equal shapes only."""
+"""Element-wise primitives. The user functions promote and broadcast; the primitives take equal shapes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,15 @@ import numpy.typing as npt
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.graph.expr import Expr, apply, constant
 from chainrule.graph.primitive import Primitive
+from chainrule.ops.convert import CAST, STOP_GRADIENT, cast
 from chainrule.ops.samples import SAMPLES, case
 from chainrule.ops.shape import broadcast
-from chainrule.spec import DTYPES, Scalar, Spec, as_dtype, broadcast_shapes, is_float, promote, scalar_dtype
+from chainrule.spec import DTYPES, DType, Scalar, Spec, broadcast_shapes, is_float, promote, scalar_dtype
 
 __all__ = [
+    "ELEMENTWISE",
     "abs",
     "add",
-    "cast",
     "cos",
     "div",
     "equal",
@@ -46,7 +47,6 @@ __all__ = [
     "sin",
     "softplus",
     "sqrt",
-    "stop_gradient",
     "sub",
     "tanh",
     "where",
@@ -54,24 +54,35 @@ __all__ = [
 ]
 
 Operand = Expr | Scalar | npt.NDArray[Any]
+Unary = Callable[[Operand], Expr]
+Binary = Callable[[Operand, Operand], Expr]
 
 # ------------------------------------------------------------------ bringing operands together
 
 
-def lift(*operands: Operand, floating: bool = False) -> list[Expr]:
-    """Operands as nodes of one dtype and one shape. Python scalars are weak; ``floating`` turns integers into float32."""
-    nodes = [x if isinstance(x, Expr) or _is_scalar(x) else constant(x) for x in operands]
-    found = [x.dtype for x in nodes if isinstance(x, Expr)]
-    dtype = promote(*found) if found else DTYPES["float32" if any(isinstance(x, float) for x in nodes) else "int64"]
-    dtype = promote(dtype, *[scalar_dtype(x, dtype) for x in nodes if not isinstance(x, Expr)])
+def lift(*operands: Operand, floating: bool = False, operation: str = "operands") -> list[Expr]:
+    """Operands as nodes of one dtype and one shape.
+
+    Python scalars are weak: they take the others' dtype wherever it can hold their kind. Arrays keep theirs.
+    ``floating`` turns integers into float32; ``operation`` is named where the shapes do not fit.
+    """
+    nodes = [x if isinstance(x, Expr | bool | int | float) else constant(x) for x in operands]
+    found = [x.spec for x in nodes if isinstance(x, Expr)]
+    scalars = [x for x in nodes if not isinstance(x, Expr)]
+    dtype = promote(*[s.dtype for s in found]) if found else _scalars_dtype(scalars)
+    dtype = promote(dtype, *[scalar_dtype(x, dtype) for x in scalars])
     if floating and not is_float(dtype):
         dtype = DTYPES["float32"]
-    shape = broadcast_shapes(*[x.shape for x in nodes if isinstance(x, Expr)])
+    shape = broadcast_shapes(*[s.shape for s in found], operation=operation)
     return [broadcast(cast(x, dtype) if isinstance(x, Expr) else constant(x, dtype), shape) for x in nodes]
 
 
 def _is_scalar(x: Operand) -> bool:
     return isinstance(x, bool | int | float)
+
+
+def _scalars_dtype(scalars: Iterable[Scalar]) -> DType:
+    return DTYPES["float32" if any(isinstance(x, float) for x in scalars) else "int64"]
 
 
 def full_like(x: Expr, value: Scalar) -> Expr:
@@ -80,21 +91,24 @@ def full_like(x: Expr, value: Scalar) -> Expr:
 
 
 def zeros_like(x: Expr) -> Expr:
+    """Zeros of the same shape and dtype."""
     return full_like(x, 0)
 
 
 # ------------------------------------------------------------------ inference
 
 
+_KINDS = {"f": "floating-point", "iuf": "numeric", "b": "boolean", "biuf": "any"}
+
+
 def _same(operation: str, kinds: str) -> Callable[..., Spec]:
     """Equal specs in, the same out; ``kinds`` are the dtype kinds that it takes."""
 
     def infer(first: Spec, *others: Spec) -> Spec:
-        if any(other != first for other in others):
+        if any(other is not first and other != first for other in others):
             raise ShapeError(f"{operation}: operands {', '.join(map(str, (first, *others)))} must be equal")
         if first.dtype.kind not in kinds:
-            wanted = {"f": "floating-point", "iuf": "numeric", "b": "boolean"}[kinds]
-            raise DTypeError(f"{operation}: takes {wanted} values, got {first}; use ops.cast")
+            raise DTypeError(f"{operation}: takes {_KINDS[kinds]} values, got {first}; use ops.cast")
         return first
 
     return infer
@@ -113,7 +127,11 @@ def _unary(name: str, reference: Any, vjp: Callable[..., Any], kinds: str = "f",
 
 def _binary(name: str, reference: Any, vjp: Callable[..., Any], **sample: Any) -> Primitive:
     primitive = Primitive(name, infer=_same(name, "iuf"), vjp=vjp, reference=reference)
-    SAMPLES[primitive] = [case((3, 4), (3, 4), **sample), case((), (), **sample), case((0, 2), (0, 2), **sample)]
+    SAMPLES[primitive] = [
+        case((3, 4), (3, 4), **sample),
+        case((), (), **sample),
+        case((0, 2), (0, 2), **sample),
+    ]
     return primitive
 
 
@@ -133,7 +151,7 @@ def _no_gradient(g: Expr, y: Expr, *inputs: Expr, **meta: Any) -> tuple[None, ..
 
 def _sigmoid(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     e = np.exp(-np.abs(x))  # never overflows, and keeps relative precision on both sides
-    return np.where(x >= 0, 1, e) / (1 + e)
+    return np.where(x >= 0, np.ones_like(e), e) / (1 + e)
 
 
 def _softplus(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -162,31 +180,30 @@ IS_FINITE = _compare("is_finite", np.isfinite, "f", "float")
 LOGICAL_NOT = _compare("logical_not", np.logical_not, "b", "bool")
 
 
-def _unary_function(primitive: Primitive, doc: str, floating: bool = True) -> Callable[[Operand], Expr]:
+def _unary_function(primitive: Primitive, doc: str, floating: bool = True) -> Unary:
     def function(x: Operand) -> Expr:
-        (node,) = lift(x, floating=floating)
-        return apply(primitive, node)
+        return apply(primitive, *lift(x, floating=floating))
 
     function.__name__ = function.__qualname__ = primitive.name
     function.__doc__ = doc
     return function
 
 
-neg = _unary_function(NEG, "−x", floating=False)
-abs = _unary_function(ABS, "|x|; the derivative at 0 is 0.", floating=False)
-sign = _unary_function(SIGN, "−1, 0 or 1; its derivative is 0 everywhere.", floating=False)
-exp = _unary_function(EXP, "eˣ")
-expm1 = _unary_function(EXPM1, "eˣ − 1, exact near 0.")
-log = _unary_function(LOG, "The natural logarithm: −inf at 0, NaN below.")
-log1p = _unary_function(LOG1P, "log(1 + x), exact near 0.")
-sqrt = _unary_function(SQRT, "√x; NaN below 0.")
-sin = _unary_function(SIN, "sin x, x in radians.")
-cos = _unary_function(COS, "cos x, x in radians.")
-tanh = _unary_function(TANH, "tanh x; tanh′ = 1 − tanh².")
-sigmoid = _unary_function(SIGMOID, "σ(x) = 1/(1 + e⁻ˣ), exact in both tails; σ′ = σ(1 − σ).")
-softplus = _unary_function(SOFTPLUS, "log(1 + eˣ), finite for every finite x.")
-erf = _unary_function(ERF, "The error function 2/√π ∫₀ˣ e^(−t²) dt.")
-is_finite = _unary_function(IS_FINITE, "True where x is neither NaN nor infinite.")
+neg: Unary = _unary_function(NEG, "−x", floating=False)
+abs: Unary = _unary_function(ABS, "|x|; the derivative at 0 is 0.", floating=False)
+sign: Unary = _unary_function(SIGN, "−1, 0 or 1; its derivative is 0 everywhere.", floating=False)
+exp: Unary = _unary_function(EXP, "eˣ")
+expm1: Unary = _unary_function(EXPM1, "eˣ − 1, exact near 0.")
+log: Unary = _unary_function(LOG, "The natural logarithm: −inf at 0, NaN below.")
+log1p: Unary = _unary_function(LOG1P, "log(1 + x), exact near 0.")
+sqrt: Unary = _unary_function(SQRT, "√x; NaN below 0.")
+sin: Unary = _unary_function(SIN, "sin x, x in radians.")
+cos: Unary = _unary_function(COS, "cos x, x in radians.")
+tanh: Unary = _unary_function(TANH, "tanh x; tanh′ = 1 − tanh².")
+sigmoid: Unary = _unary_function(SIGMOID, "σ(x) = 1/(1 + e⁻ˣ), exact in both tails; σ′ = σ(1 − σ).")
+softplus: Unary = _unary_function(SOFTPLUS, "log(1 + eˣ), finite for every finite x.")
+erf: Unary = _unary_function(ERF, "The error function 2/√π ∫₀ˣ e^(−t²) dt.")
+is_finite: Unary = _unary_function(IS_FINITE, "True where x is neither NaN nor infinite.")
 
 
 def logical_not(x: Expr) -> Expr:
@@ -211,12 +228,13 @@ def _vjp_pow(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
 
 def _vjp_maximum(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
     """The larger operand receives g; equal ones half each."""
-    share = where(equal(a, b), 0.5, where(b < a, full_like(g, 1), 0))
-    return g * share, g * (1 - share)
+    half = 0.5 * g
+    tie = equal(a, b)
+    return where(tie, half, where(b < a, g, 0)), where(tie, half, where(b < a, 0, g))
 
 
 def _guard(g: npt.NDArray[Any], d: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.where(g == 0, 0, g * d).astype(g.dtype, copy=False)
+    return np.where(g == 0, g, g * d)
 
 
 ADD = _binary("add", np.add, lambda g, y, a, b: (g, g))
@@ -230,7 +248,7 @@ GUARD = Primitive(
 )
 LESS = _compare("less", np.less, "iuf", "float")
 LESS_EQUAL = _compare("less_equal", np.less_equal, "iuf", "float")
-EQUAL = _compare("equal", np.equal, "iuf", "int32")
+EQUAL = _compare("equal", np.equal, "biuf", "int32")
 LOGICAL_AND = _compare("logical_and", np.logical_and, "b", "bool")
 LOGICAL_OR = _compare("logical_or", np.logical_or, "b", "bool")
 
@@ -239,83 +257,63 @@ SAMPLES[POW] = [case((3, 4), (3, 4), low=0.3), case((2,), (2,), low=1.0)]
 SAMPLES[GUARD] = [case((3, 4), (3, 4), low=0.5)]
 
 
-def add(x: Operand, y: Operand) -> Expr:
-    """x + y"""
-    return apply(ADD, *lift(x, y))
+def _binary_function(primitive: Primitive, doc: str, floating: bool = False) -> Binary:
+    def function(x: Operand, y: Operand) -> Expr:
+        return apply(primitive, *lift(x, y, floating=floating, operation=primitive.name))
+
+    function.__name__ = function.__qualname__ = primitive.name
+    function.__doc__ = doc
+    return function
 
 
-def sub(x: Operand, y: Operand) -> Expr:
-    """x − y"""
-    return apply(SUB, *lift(x, y))
-
-
-def mul(x: Operand, y: Operand) -> Expr:
-    """x · y, element by element"""
-    return apply(MUL, *lift(x, y))
-
-
-def div(x: Operand, y: Operand) -> Expr:
-    """x / y; integers are divided as float32."""
-    return apply(DIV, *lift(x, y, floating=True))
-
-
-def pow(x: Operand, y: Operand) -> Expr:
-    """xʸ. The exponents 1, 2 and ½ become x, x·x and √x. The derivative of x⁰ is 0, at 0 too."""
-    if isinstance(x, Expr) and _is_scalar(y):
-        if y == 1:
-            return x
-        if y == 2:
-            return mul(x, x)
-        if y == 0.5:
-            return sqrt(x)
-    return apply(POW, *lift(x, y, floating=True))
-
-
-def maximum(x: Operand, y: Operand) -> Expr:
-    """The larger of two; NaN if either is. Equal operands share the gradient evenly."""
-    return apply(MAXIMUM, *lift(x, y))
-
-
-def less(x: Operand, y: Operand) -> Expr:
-    """x < y"""
-    return apply(LESS, *lift(x, y))
-
-
-def less_equal(x: Operand, y: Operand) -> Expr:
-    """x ≤ y"""
-    return apply(LESS_EQUAL, *lift(x, y))
-
-
-def equal(x: Operand, y: Operand) -> Expr:
-    """x = y"""
-    return apply(EQUAL, *lift(x, y))
-
-
-def logical_and(x: Operand, y: Operand) -> Expr:
-    """x ∧ y of booleans"""
-    return apply(LOGICAL_AND, *lift(x, y))
-
-
-def logical_or(x: Operand, y: Operand) -> Expr:
-    """x ∨ y of booleans"""
-    return apply(LOGICAL_OR, *lift(x, y))
-
-
-def guard(g: Operand, d: Operand) -> Expr:
-    """0 where the cotangent g is exactly 0, else g·d.
+add: Binary = _binary_function(ADD, "x + y")
+sub: Binary = _binary_function(SUB, "x − y")
+mul: Binary = _binary_function(MUL, "x · y, element by element")
+div: Binary = _binary_function(DIV, "x / y; integers are divided as float32.", floating=True)
+maximum: Binary = _binary_function(
+    MAXIMUM, "The larger of two; NaN if either is. Equal operands share the gradient evenly."
+)
+less: Binary = _binary_function(LESS, "x < y")
+less_equal: Binary = _binary_function(LESS_EQUAL, "x ≤ y")
+equal: Binary = _binary_function(EQUAL, "x = y")
+logical_and: Binary = _binary_function(LOGICAL_AND, "x ∧ y of booleans")
+logical_or: Binary = _binary_function(LOGICAL_OR, "x ∨ y of booleans")
+guard: Binary = _binary_function(
+    GUARD,
+    """g where the cotangent g is exactly 0, else g·d.
 
     Rules with an infinite slope (√, log, division, powers) end in it, so that a branch which ``where``
     left out adds 0 to the gradient, not 0·∞ = NaN.
+    """,
+)
+
+
+def pow(x: Operand, y: Operand) -> Expr:
+    """xʸ; integers are raised as float32. The derivative of x⁰ is 0, at 0 too.
+
+    The exponents ½, 1, 2 and 3 become √x, x, x·x and x·x·x.
     """
-    return apply(GUARD, *lift(g, d))
+    if isinstance(x, Expr) and _is_scalar(y) and y in _SMALL_POWERS:
+        return _SMALL_POWERS[y](*lift(x, floating=True))
+    return apply(POW, *lift(x, y, floating=True, operation="pow"))
 
 
-# ------------------------------------------------------------------ choosing and converting
+_SMALL_POWERS: dict[Any, Callable[[Expr], Expr]] = {
+    0.5: sqrt,
+    1: lambda x: x,
+    2: lambda x: x * x,
+    3: lambda x: x * x * x,
+}
+
+
+# ------------------------------------------------------------------ choosing
 
 
 def _infer_where(condition: Spec, x: Spec, y: Spec) -> Spec:
     if condition.dtype.kind != "b":
-        raise DTypeError(f"where: the condition must be boolean, got {condition}")
+        raise DTypeError(
+            f"where: the condition must be boolean, got {condition}; compare it, or use ops.cast"
+        )
     if x != y or condition.shape != x.shape:
         raise ShapeError(f"where: {condition}, {x} and {y} must agree")
     return x
@@ -326,41 +324,25 @@ def _vjp_where(g: Expr, y: Expr, condition: Expr, a: Expr, b: Expr) -> tuple[Non
     return None, where(condition, g, 0), where(condition, 0, g)
 
 
-def _vjp_cast(g: Expr, y: Expr, x: Expr, *, dtype: np.dtype) -> tuple[Expr | None]:
-    return (cast(g, x.dtype) if is_float(x.dtype) and is_float(dtype) else None,)
-
-
 WHERE = Primitive("where", infer=_infer_where, vjp=_vjp_where, reference=np.where)
-CAST = Primitive(
-    "cast",
-    infer=lambda x, *, dtype: x.with_dtype(dtype),
-    vjp=_vjp_cast,
-    reference=lambda x, *, dtype: x.astype(dtype),
-)
-STOP_GRADIENT = Primitive("stop_gradient", infer=lambda x: x, vjp=_no_gradient, reference=lambda x: x)
-
-SAMPLES[WHERE] = [case((3, 4), (3, 4), (3, 4), dtypes=("bool", "float", "float"))]
-SAMPLES[CAST] = [
-    case((3, 4), dtype=DTYPES["float64"]),
-    case((3,), dtypes=("int32",), dtype=DTYPES["float32"]),
-    case((3,), dtypes=("bool",), dtype=DTYPES["int64"]),
+SAMPLES[WHERE] = [
+    case((3, 4), (3, 4), (3, 4), dtypes=("bool", "float", "float")),
+    case((5,), (5,), (5,), dtypes=("bool", "int32", "int32")),
 ]
-SAMPLES[STOP_GRADIENT] = [case((3, 4))]
 
 
 def where(condition: Expr, x: Operand, y: Operand) -> Expr:
     """x where the condition holds, else y; the branch not taken receives a gradient of exactly 0."""
-    a, b = lift(x, y)
-    shape = broadcast_shapes(condition.shape, a.shape)
+    a, b = lift(x, y, operation="where")
+    shape = broadcast_shapes(condition.shape, a.shape, operation="where")
     return apply(WHERE, *[broadcast(node, shape) for node in (condition, a, b)])
 
 
-def cast(x: Expr, dtype: npt.DTypeLike) -> Expr:
-    """x in another dtype; the node itself where nothing changes. Floats to integers round towards zero."""
-    target = as_dtype(dtype)
-    return x if x.dtype == target else apply(CAST, x, dtype=target)
-
-
-def stop_gradient(x: Expr) -> Expr:
-    """x, through which no gradient flows."""
-    return apply(STOP_GRADIENT, x)
+ELEMENTWISE = frozenset(
+    {
+        NEG, ABS, SIGN, EXP, EXPM1, LOG, LOG1P, SQRT, SIN, COS, TANH, SIGMOID, SOFTPLUS, ERF,
+        ADD, SUB, MUL, DIV, POW, MAXIMUM, GUARD, WHERE, CAST, STOP_GRADIENT,
+        LESS, LESS_EQUAL, EQUAL, IS_FINITE, LOGICAL_NOT, LOGICAL_AND, LOGICAL_OR,
+    }
+)  # fmt: skip
+"""Primitives whose every element is computed from the operands' elements at the same place."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
-from chainrule.graph.expr import Expr, apply
+from chainrule.graph.expr import Expr, apply, constant
 from chainrule.graph.primitive import Primitive
-from chainrule.ops.elementwise import Operand, cast
+from chainrule.ops.convert import cast
+from chainrule.ops.elementwise import Operand
 from chainrule.ops.samples import SAMPLES, case
 from chainrule.ops.shape import broadcast, reshape, transpose
-from chainrule.graph.expr import constant
 from chainrule.spec import DTYPES, Spec, broadcast_shapes, is_float, promote
 
 __all__ = ["matmul", "outer"]
@@ -20,7 +22,9 @@ def _infer(a: Spec, b: Spec) -> Spec:
     if a.ndim < 2 or a.ndim != b.ndim or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"matmul: {a} and {b} do not multiply: (…, m, k) @ (…, k, n) is needed")
     if a.dtype != b.dtype or not is_float(a.dtype):
-        raise DTypeError(f"matmul: takes two arrays of one floating-point dtype, got {a} and {b}; use ops.cast")
+        raise DTypeError(
+            f"matmul: takes two arrays of one floating-point dtype, got {a} and {b}; use ops.cast"
+        )
     return a.with_shape((*a.shape[:-1], b.shape[-1]))
 
 
@@ -45,35 +49,45 @@ def matmul(a: Operand, b: Operand) -> Expr:
 
     (…, m, k) @ (…, k, n) → (…, m, n). Integers are multiplied as floats.
     """
-    a, b = (x if isinstance(x, Expr) else constant(x) for x in (a, b))
-    dtype = promote(a.dtype, b.dtype)
+    left, right = (x if isinstance(x, Expr) else constant(x) for x in (a, b))
+    _check_inner(left, right)
+    dtype = promote(left.dtype, right.dtype)
     dtype = dtype if is_float(dtype) else DTYPES["float32"]
-    a, b = cast(a, dtype), cast(b, dtype)
+    left, right = cast(left, dtype), cast(right, dtype)
+    if left.ndim == 1 or right.ndim == 1:
+        return _vectors(left, right)
+    if right.ndim == 2 and left.ndim > 2:  # one matrix for every row: a single large product
+        rows = reshape(left, (math.prod(left.shape[:-1]), left.shape[-1]))
+        return reshape(apply(MATMUL, rows, right), (*left.shape[:-1], right.shape[1]))
+    lead = broadcast_shapes(
+        left.shape[:-2], right.shape[:-2], operation=f"matmul of {left.spec} and {right.spec}"
+    )
+    return apply(
+        MATMUL, broadcast(left, (*lead, *left.shape[-2:])), broadcast(right, (*lead, *right.shape[-2:]))
+    )
+
+
+def _check_inner(a: Expr, b: Expr) -> None:
     if not a.ndim or not b.ndim:
         raise ShapeError(f"matmul: {a.spec} and {b.spec}: a scalar has no rows; use *")
-    if a.ndim == 1 or b.ndim == 1:
-        return _vectors(a, b)
-    if b.ndim == 2 and a.ndim > 2:  # one matrix for every row: a single large product
-        if a.shape[-1] != b.shape[0]:
-            raise ShapeError(f"matmul: {a.spec} and {b.spec} do not multiply: (…, m, k) @ (k, n) is needed")
-        rows = reshape(a, (a.size // max(a.shape[-1], 1), a.shape[-1])) if a.shape[-1] else broadcast(a, a.shape)
-        return reshape(apply(MATMUL, rows, b), (*a.shape[:-1], b.shape[1]))
-    lead = broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    return apply(MATMUL, broadcast(a, (*lead, *a.shape[-2:])), broadcast(b, (*lead, *b.shape[-2:])))
+    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != inner:
+        raise ShapeError(
+            f"matmul: {a.spec} and {b.spec} do not multiply: {a.shape[-1]} columns on the left meet "
+            f"{inner} rows on the right; (…, m, k) @ (…, k, n) is needed"
+        )
 
 
 def _vectors(a: Expr, b: Expr) -> Expr:
-    left = reshape(a, (1, -1)) if a.ndim == 1 else a
-    right = reshape(b, (-1, 1)) if b.ndim == 1 else b
+    """A vector on the left is one row, on the right one column; the axis of size 1 is dropped again."""
+    left = reshape(a, (1, a.size)) if a.ndim == 1 else a
+    right = reshape(b, (b.size, 1)) if b.ndim == 1 else b
     y = matmul(left, right)
-    keep = [n for axis, n in enumerate(y.shape)]
-    if b.ndim == 1:
-        del keep[-1]
-    if a.ndim == 1:
-        del keep[-1 if b.ndim == 1 else -2]
-    return reshape(y, keep)
+    rows = () if a.ndim == 1 else y.shape[-2:-1]
+    columns = () if b.ndim == 1 else y.shape[-1:]
+    return reshape(y, (*y.shape[:-2], *rows, *columns))
 
 
 def outer(a: Expr, b: Expr) -> Expr:
     """aᵢ bⱼ of two vectors."""
-    return matmul(reshape(a, (-1, 1)), reshape(b, (1, -1)))
+    return matmul(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.graph.expr import Expr, apply
 from chainrule.graph.primitive import Primitive
-from chainrule.ops.elementwise import cast, equal
+from chainrule.ops.convert import cast
+from chainrule.ops.elementwise import equal, where
 from chainrule.ops.samples import SAMPLES, case
 from chainrule.ops.shape import broadcast, reshape
 from chainrule.spec import DTYPES, Axes, Spec, is_float, normalize_axes
@@ -56,9 +57,9 @@ def _vjp_sum(g: Expr, y: Expr, x: Expr, *, axes: Axes) -> tuple[Expr]:
 def _vjp_max(g: Expr, y: Expr, x: Expr, *, axes: Axes) -> tuple[Expr]:
     """The largest elements share g evenly."""
     kept = _kept(x, axes)
-    tied = cast(equal(x, broadcast(reshape(y, kept), x.shape)), x.dtype)
-    share = tied / broadcast(reshape(sum(tied, axes), kept), x.shape)
-    return (broadcast(reshape(g, kept), x.shape) * share,)
+    tied = equal(x, reshape(y, kept))
+    share = g / sum(cast(tied, x.dtype), axes)
+    return (where(tied, reshape(share, kept), 0),)
 
 
 def accumulator(x: npt.NDArray[Any]) -> np.dtype:
@@ -91,7 +92,12 @@ CUMSUM = Primitive(
     reference=_cumsum,
 )
 
-SAMPLES[SUM] = [case((3, 4), axes=(1,)), case((3, 4), axes=()), case((0, 4), axes=(0,)), case((2, 3, 4), axes=(0, 2))]
+SAMPLES[SUM] = [
+    case((3, 4), axes=(1,)),
+    case((3, 4), axes=()),
+    case((0, 4), axes=(0,)),
+    case((2, 3, 4), axes=(0, 2)),
+]
 SAMPLES[MAX] = [case((3, 4), axes=(1,), distinct=True), case((2, 3, 4), axes=(0, 2), distinct=True)]
 SAMPLES[ARGMAX] = [case((3, 4), axis=1, distinct=True)]
 SAMPLES[CUMSUM] = [case((3, 4), axis=1, reverse=False), case((3, 4), axis=0, reverse=True)]
@@ -103,9 +109,14 @@ def _reduce(primitive: Primitive, x: Expr, axes: AxisLike, keepdims: bool) -> Ex
     return reshape(y, _kept(x, found)) if keepdims else y
 
 
+def _wide(x: Expr) -> Expr:
+    """Booleans and integers as int64, so that a sum of pixels does not wrap around."""
+    return x if is_float(x.dtype) else cast(x, "int64")
+
+
 def sum(x: Expr, axes: AxisLike = None, *, keepdims: bool = False) -> Expr:
-    """Σ x over the axes (all by default). float32 is accumulated in float64; booleans are counted as int64."""
-    return _reduce(SUM, cast(x, "int64") if x.dtype.kind == "b" else x, axes, keepdims)
+    """Σ x over the axes (all by default). float32 is summed in float64; integers and booleans give int64."""
+    return _reduce(SUM, _wide(x), axes, keepdims)
 
 
 def max(x: Expr, axes: AxisLike = None, *, keepdims: bool = False) -> Expr:
@@ -114,14 +125,12 @@ def max(x: Expr, axes: AxisLike = None, *, keepdims: bool = False) -> Expr:
 
 
 def argmax(x: Expr, axis: int = -1) -> Expr:
-    """The index (int64) of the largest element along an axis; the first of tied ones."""
+    """The index (int64) of the largest element along an axis; the first of tied ones, or of NaNs."""
     (place,) = normalize_axes(axis, x.ndim, "argmax")
     return apply(ARGMAX, x, axis=place)
 
 
 def cumsum(x: Expr, axis: int = -1, *, reverse: bool = False) -> Expr:
-    """yᵢ = Σⱼ≤ᵢ xⱼ along an axis; ``reverse`` sums from the end."""
+    """yᵢ = Σⱼ≤ᵢ xⱼ along an axis; ``reverse`` sums from the end. Booleans and integers give int64."""
     (place,) = normalize_axes(axis, x.ndim, "cumsum")
-    return apply(CUMSUM, x, axis=place, reverse=reverse)
-
-
+    return apply(CUMSUM, _wide(x), axis=place, reverse=reverse)

@@ -1,4 +1,4 @@
-"""Primitives that move elements without computing: reshape, transpose, broadcast, slice, pad, concat, flip."""
+"""Primitives that only move elements: reshape, transpose, broadcast, slice, pad, concat, flip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.graph.expr import Expr, apply
-from chainrule.graph.primitive import Primitive
+from chainrule.graph.primitive import PRIMITIVES, Primitive
 from chainrule.ops.samples import SAMPLES, case
 from chainrule.spec import Axes, Shape, Spec, as_shape, broadcast_shapes, normalize_axes
 
@@ -20,7 +20,6 @@ __all__ = [
     "concat",
     "expand",
     "flip",
-    "getitem",
     "pad",
     "reshape",
     "slice_axes",
@@ -35,7 +34,9 @@ __all__ = [
 
 def _infer_reshape(x: Spec, *, shape: Shape) -> Spec:
     if math.prod(shape) != x.size:
-        raise ShapeError(f"reshape: {x} has {x.size} elements, shape {shape} has {math.prod(shape)}")
+        raise ShapeError(
+            f"reshape: {x} has {x.size} elements, shape {shape} has {math.prod(shape)}; both must be equal"
+        )
     return x.with_shape(shape)
 
 
@@ -47,17 +48,16 @@ def _infer_transpose(x: Spec, *, axes: Axes) -> Spec:
 
 def _infer_broadcast(x: Spec, *, shape: Shape) -> Spec:
     if broadcast_shapes(x.shape, shape) != shape:
-        raise ShapeError(f"broadcast: {x} does not fit shape {shape}")
+        raise ShapeError(f"broadcast: {x} does not fit shape {shape}; only axes of size 1 stretch")
     return x.with_shape(shape)
 
 
 def _vjp_broadcast(g: Expr, y: Expr, x: Expr, *, shape: Shape) -> tuple[Expr]:
     """Every copy of an element sends its cotangent back: the sum over the stretched axes."""
-    from chainrule.ops.reduce import sum
-
     lead = len(shape) - x.ndim
-    axes = [i for i in range(len(shape)) if i < lead or (x.shape[i - lead] == 1 and shape[i] != 1)]
-    return (reshape(sum(g, axes), x.shape),)
+    axes = tuple(i for i in range(len(shape)) if i < lead or (x.shape[i - lead] == 1 and shape[i] != 1))
+    total = apply(PRIMITIVES["sum"], g, axes=axes)  # by name, for the file of sums stands on this one
+    return (reshape(total, x.shape),)
 
 
 RESHAPE = Primitive(
@@ -147,14 +147,19 @@ def _vjp_slice(g: Expr, y: Expr, x: Expr, *, starts: Shape, stops: Shape, steps:
 
 
 def _infer_pad(x: Spec, *, before: Shape, after: Shape, between: Shape) -> Spec:
-    if not len(before) == len(after) == len(between) == x.ndim or min((*before, *after, *between), default=0) < 0:
+    if (
+        not len(before) == len(after) == len(between) == x.ndim
+        or min((*before, *after, *between), default=0) < 0
+    ):
         raise ShapeError(f"pad: one non-negative size per axis of {x}, got {before}, {after}, {between}")
     sizes = zip(x.shape, before, after, between, strict=True)
     return x.with_shape(tuple(a + b + n + max(n - 1, 0) * i for n, a, b, i in sizes))
 
 
 def _pad(x: npt.NDArray[Any], *, before: Shape, after: Shape, between: Shape) -> npt.NDArray[Any]:
-    out = np.zeros(_infer_pad(Spec(x.shape, x.dtype), before=before, after=after, between=between).shape, x.dtype)
+    out = np.zeros(
+        _infer_pad(Spec(x.shape, x.dtype), before=before, after=after, between=between).shape, x.dtype
+    )
     sizes = zip(before, x.shape, between, strict=True)
     out[tuple(slice(a, a + n + max(n - 1, 0) * i, i + 1) for a, n, i in sizes)] = x
     return out
@@ -192,49 +197,6 @@ def pad(x: Expr, before: Sequence[int], after: Sequence[int], between: Sequence[
     """Zeros before, after and between the elements of every axis."""
     gaps = tuple(between) if between is not None else (0,) * x.ndim
     return apply(PAD, x, before=tuple(before), after=tuple(after), between=gaps)
-
-
-def getitem(x: Expr, key: Any) -> Expr:
-    """``x[key]``: integers, slices, ``...``, ``None``; an integer node or array as the only key gathers rows."""
-    if isinstance(key, Expr | np.ndarray):
-        from chainrule.ops.index import gather
-
-        return gather(x, key)
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if any(isinstance(k, Expr | np.ndarray | list) for k in keys):
-        raise ShapeError("x[…] takes integers, slices, ... and None; use ops.gather(x, rows) to pick rows by index")
-    used = sum(k is not None and k is not Ellipsis for k in keys)
-    if used > x.ndim or keys.count(Ellipsis) > 1:
-        raise ShapeError(f"x[{key}]: {used} indices for {x.spec}")
-    place = keys.index(Ellipsis) if Ellipsis in keys else len(keys)
-    keys[place : place + 1] = [slice(None)] * (x.ndim - used)
-    return _index_each(x, keys)
-
-
-def _index_each(x: Expr, keys: list[Any]) -> Expr:
-    starts, stops, steps, shape, reverse = [], [], [], [], []
-    axis = 0
-    for k in keys:
-        if k is None:
-            shape.append(1)
-            continue
-        n = x.shape[axis]
-        if isinstance(k, slice):
-            places = range(n)[k]
-            if len(places) and places.step < 0:
-                reverse.append(axis)
-                places = places[::-1]
-            a, b, s = (places.start, places[-1] + 1, places.step) if len(places) else (0, 0, 1)
-            shape.append(len(places))
-        else:
-            if not -n <= k < n:
-                raise ShapeError(f"x[{k}]: index outside axis {axis} of {x.spec}")
-            a, b, s = k % n, k % n + 1, 1
-        starts, stops, steps = [*starts, a], [*stops, b], [*steps, s]
-        axis += 1
-    whole = all(a == 0 and b == n and s == 1 for a, b, s, n in zip(starts, stops, steps, x.shape, strict=True))
-    part = x if whole else slice_axes(x, starts, stops, steps)
-    return reshape(flip(part, reverse) if reverse else part, shape)
 
 
 # ------------------------------------------------------------------ concat, split, flip
@@ -288,14 +250,15 @@ def split(x: Expr, sizes: Sequence[int], axis: int = 0) -> list[Expr]:
     if sum(sizes) != x.shape[place]:
         raise ShapeError(f"split: sizes {list(sizes)} do not add up to axis {axis} of {x.spec}")
     parts, start = [], 0
+    before, after = (0,) * place, (0,) * (x.ndim - place - 1)
     for n in sizes:
-        keys = [slice(None)] * x.ndim
-        keys[place] = slice(start, start + n)
-        parts.append(getitem(x, tuple(keys)))
+        starts, stops = (*before, start, *after), (*x.shape[:place], start + n, *x.shape[place + 1 :])
+        parts.append(x if n == x.shape[place] else slice_axes(x, starts, stops, (1,) * x.ndim))
         start += n
     return parts
 
 
 def flip(x: Expr, axes: int | Iterable[int] | None = None) -> Expr:
     """The elements in reverse order along the axes."""
-    return apply(FLIP, x, axes=normalize_axes(axes, x.ndim, "flip"))
+    places = normalize_axes(axes, x.ndim, "flip")
+    return apply(FLIP, x, axes=places) if places else x

@@ -3,69 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from chainrule.graph.expr import CALL, CONSTANT, INPUT, Expr, constant, rebuild, scope, toposort
+from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, constant, rebuild, scope, toposort
 from chainrule.graph.primitive import Primitive
-from chainrule.ops.elementwise import ADD, CAST, DIV, GUARD, MUL, NEG, WHERE
-from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE, broadcast, reshape
+from chainrule.ops.convert import CAST
+from chainrule.ops.elementwise import ADD, DIV, ELEMENTWISE, GUARD, MUL, NEG, SUB, WHERE
+from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE, broadcast, reshape, transpose
+from chainrule.passes.subgraphs import Subgraphs
 
 __all__ = ["simplify"]
 
 _FOLD_LIMIT = 4096  # elements: larger constants are computed, not stored
+_OPAQUE = frozenset({INPUT, CONSTANT, CALL, ITEM})
 
 
 def simplify(outputs: Sequence[Expr]) -> list[Expr]:
-    """The same values from fewer operations; every rewrite is exact, for NaN and infinities too."""
+    """The same values from fewer operations; every rewrite is exact, for NaN, infinities and −0 too."""
     image: dict[Expr, Expr] = {}
+    subgraphs = Subgraphs(simplify)
     for node in toposort(outputs):
-        new = rebuild(node, tuple(image[x] for x in node.inputs))
-        with scope(origin=node.origin):
-            image[node] = _simpler(new)
+        new = subgraphs(rebuild(node, tuple([image[x] for x in node.inputs])))
+        if new.primitive not in _OPAQUE:
+            with scope(origin=node.origin):
+                new = _simpler(new)
+        image[node] = new
     return [image[y] for y in outputs]
 
 
 def _simpler(node: Expr) -> Expr:
-    if node.primitive in (INPUT, CONSTANT, CALL):
-        return node
     rule = _RULES.get(node.primitive)
     found = rule(node) if rule else None
     return found if found is not None else _fold(node)
 
 
+# ------------------------------------------------------------------ constants
+
+
 def _fold(node: Expr) -> Expr:
-    """Computes what depends on constants alone, while it is small. Broadcasts stay: they cost nothing."""
-    small = len(node.outputs) == 1 and node.size <= _FOLD_LIMIT and node.inputs
-    if not small or node.primitive is BROADCAST or any(x.primitive is not CONSTANT for x in node.inputs):
-        return _fold_filled(node)
-    return _computed(node, [x.meta["value"] for x in node.inputs])
+    """Compute what depends on constants alone, while it is small. Broadcasts stay: they cost nothing."""
+    if not node.inputs or node.primitive is BROADCAST or len(node.outputs) != 1:
+        return node
+    if all(x.primitive is CONSTANT for x in node.inputs) and node.size <= _FOLD_LIMIT:
+        return _computed(node, [x.meta["value"] for x in node.inputs])
+    return _fold_filled(node) if node.primitive in ELEMENTWISE and node.shape else node
 
 
 def _fold_filled(node: Expr) -> Expr:
     """An element-wise operation on broadcast scalars is the broadcast of the operation on the scalars."""
-    scalars = [_filled(x) for x in node.inputs]
-    same_shape = all(x.shape == node.outputs[0].shape for x in node.inputs)
-    if node.meta or not scalars or not same_shape or node.primitive in (RESHAPE, TRANSPOSE, BROADCAST):
-        return node
-    if len(node.outputs) != 1 or not node.shape or any(s is None for s in scalars):
-        return node
+    scalars = []
+    for x in node.inputs:
+        scalar = _filled(x)
+        if scalar is None:
+            return node
+        scalars.append(scalar)
     return broadcast(_computed(node, scalars), node.shape)
 
 
-def _computed(node: Expr, arrays: list[np.ndarray]) -> Expr:
+def _computed(node: Expr, arrays: Sequence[npt.NDArray[Any]]) -> Expr:
     if node.primitive.reference is None:
         return node
     with np.errstate(all="ignore"):
         return constant(node.primitive.reference(*arrays, **node.meta), node.dtype)
 
 
-def _filled(x: Expr) -> np.ndarray | None:
+def _filled(x: Expr) -> npt.NDArray[Any] | None:
     """The scalar that fills a node, if it is a constant or the broadcast of one."""
     while x.primitive is BROADCAST or x.primitive is RESHAPE:
         x = x.inputs[0]
     if x.primitive is CONSTANT and x.size == 1:
-        return x.meta["value"].reshape(())
+        value: npt.NDArray[Any] = x.meta["value"]
+        return value.reshape(())
     return None
 
 
@@ -74,11 +85,24 @@ def _is(x: Expr, value: float) -> bool:
     return filled is not None and bool(filled == value)
 
 
+# ------------------------------------------------------------------ rules: a simpler node, or None
+
+
+def _neg(node: Expr) -> Expr | None:
+    (x,) = node.inputs
+    return x.inputs[0] if x.primitive is NEG else None
+
+
 def _add(node: Expr) -> Expr | None:
     a, b = node.inputs
     if b.primitive is NEG:
         return a - b.inputs[0]
-    return None
+    return b - a.inputs[0] if a.primitive is NEG else None
+
+
+def _sub(node: Expr) -> Expr | None:
+    a, b = node.inputs
+    return a + b.inputs[0] if b.primitive is NEG else None
 
 
 def _mul(node: Expr) -> Expr | None:
@@ -88,21 +112,28 @@ def _mul(node: Expr) -> Expr | None:
     return b if _is(a, 1) else None
 
 
+def _div(node: Expr) -> Expr | None:
+    a, b = node.inputs
+    return a if _is(b, 1) else None
+
+
 def _guard(node: Expr) -> Expr | None:
-    """A finite slope needs no guard."""
+    """A slope that is finite and not negative needs no guard: ±0 times it is ±0."""
     g, d = node.inputs
-    filled = _filled(d)
     if _is(g, 1):
         return d
-    return g * d if filled is not None and bool(np.isfinite(filled)) else None
+    slope = _filled(d)
+    return g * d if slope is not None and np.isfinite(slope) and not np.signbit(slope) else None
 
 
 def _where(node: Expr) -> Expr | None:
     condition, a, b = node.inputs
+    if a is b:
+        return a
     filled = _filled(condition)
     if filled is None:
         return None
-    return a if bool(filled) else b
+    return a if filled else b
 
 
 def _cast(node: Expr) -> Expr | None:
@@ -115,25 +146,30 @@ def _reshape(node: Expr) -> Expr | None:
 
 
 def _broadcast(node: Expr) -> Expr | None:
+    """A broadcast adds leading axes of size 1 by itself."""
     (x,) = node.inputs
     if x.primitive is BROADCAST:
         return broadcast(x.inputs[0], node.shape)
-    return broadcast(x.inputs[0], node.shape) if x.primitive is RESHAPE and x.inputs[0].shape == () else None
+    if x.primitive is RESHAPE:
+        inner = x.inputs[0].shape
+        if x.shape == (1,) * (x.ndim - len(inner)) + inner:
+            return broadcast(x.inputs[0], node.shape)
+    return None
 
 
 def _transpose(node: Expr) -> Expr | None:
     (x,) = node.inputs
     if x.primitive is TRANSPOSE:
-        axes = tuple(x.meta["axes"][a] for a in node.meta["axes"])
-        if axes == tuple(range(len(axes))):
-            return x.inputs[0]
+        return transpose(x.inputs[0], [x.meta["axes"][a] for a in node.meta["axes"]])
     return None
 
 
 _RULES: dict[Primitive, Callable[[Expr], Expr | None]] = {
+    NEG: _neg,
     ADD: _add,
+    SUB: _sub,
     MUL: _mul,
-    DIV: lambda node: node.inputs[0] if _is(node.inputs[1], 1) else None,
+    DIV: _div,
     GUARD: _guard,
     WHERE: _where,
     CAST: _cast,
