@@ -1,0 +1,100 @@
+"""Losses, one value per sample, and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chainrule.errors import ConfigError, nearest
+from chainrule.graph.expr import Expr
+from chainrule.losses.binary import Binary, BinaryCrossEntropy, BinaryFocal
+from chainrule.losses.classification import (
+    Classification,
+    CrossEntropy,
+    Focal,
+    KLDivergence,
+    NegativeLogLikelihood,
+)
+from chainrule.losses.likelihood import GaussianNLL, PoissonNLL, gaussian_kl
+from chainrule.losses.loss import Loss, Regression
+from chainrule.losses.metrics import METRICS
+from chainrule.losses.mixture import GaussianMixtureNLL
+from chainrule.losses.regression import (
+    HalfSquaredError,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Quantile,
+)
+
+__all__ = [
+    "LOSSES",
+    "METRICS",
+    "Binary",
+    "BinaryCrossEntropy",
+    "BinaryFocal",
+    "Classification",
+    "CrossEntropy",
+    "Focal",
+    "GaussianMixtureNLL",
+    "GaussianNLL",
+    "HalfSquaredError",
+    "Huber",
+    "KLDivergence",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "NegativeLogLikelihood",
+    "PoissonNLL",
+    "Quantile",
+    "Regression",
+    "gaussian_kl",
+    "resolve_loss",
+    "resolve_metric",
+]
+
+Function = Callable[[Expr, Expr], Expr]
+"""(prediction, target) → one value per sample, (batch,)"""
+
+LOSSES: dict[str, type[Loss]] = {
+    loss.__name__: loss
+    for loss in (
+        NegativeLogLikelihood, BinaryCrossEntropy, CrossEntropy, MeanSquaredError, HalfSquaredError,
+        MeanAbsoluteError, Huber, GaussianNLL, GaussianMixtureNLL, PoissonNLL, Quantile, Focal, BinaryFocal,
+        KLDivergence,
+    )
+}  # fmt: skip
+"""Every loss by class name. One list drives the tests: whatever is added inherits every check."""
+
+
+def resolve_loss(loss: Loss | str | Function) -> Loss | Function:
+    """A loss or a user's function as it is, or a loss by name; case and ``_`` do not matter.
+
+    >>> resolve_loss("cross_entropy").label_smoothing
+    0.0
+    """
+    if isinstance(loss, str):
+        plain = loss.replace("_", "").replace("-", "").lower()
+        for name, found in LOSSES.items():
+            if name.lower() == plain:
+                return found()
+        raise ConfigError(f"unknown loss {loss!r}; {nearest(loss, LOSSES)}")
+    if isinstance(loss, type):
+        raise ConfigError(f"loss is the class {loss.__name__}; call it: {loss.__name__}()")
+    if callable(loss):
+        return loss
+    raise ConfigError(f"loss is {loss!r}; give a Loss, its name, or a function of (prediction, target)")
+
+
+def resolve_metric(metric: str | Function) -> Function:
+    """A metric by name, or a user's function as it is.
+
+    >>> resolve_metric("accuracy").__name__
+    'accuracy'
+    """
+    if isinstance(metric, str):
+        if metric not in METRICS:
+            raise ConfigError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
+        return METRICS[metric]
+    if callable(metric):
+        return metric
+    raise ConfigError(f"metric is {metric!r}; give its name or a function of (prediction, target)")
