@@ -30,7 +30,17 @@ from chainrule.ops import (
 from chainrule.ops import sum as total
 from chainrule.spec import Spec, is_float
 
-__all__ = ["Classification", "CrossEntropy", "Focal", "KLDivergence", "NegativeLogLikelihood"]
+__all__ = [
+    "Classification",
+    "CrossEntropy",
+    "Focal",
+    "KLDivergence",
+    "NegativeLogLikelihood",
+    "check_weights",
+    "check_width",
+    "expectation",
+    "surprise",
+]
 
 # ------------------------------------------------------------------ what they share
 
@@ -42,7 +52,7 @@ def surprise(z: Expr) -> Expr:
     return log(total(exp(shifted), -1, keepdims=True)) - shifted
 
 
-def hot(labels: Expr, classes: int) -> Expr:
+def _hot(labels: Expr, classes: int) -> Expr:
     """True at the label's place on a new last axis; nowhere for a label outside 0 … classes−1."""
     return equal(expand(labels, -1), constant(np.arange(classes), "int64"))
 
@@ -50,12 +60,12 @@ def hot(labels: Expr, classes: int) -> Expr:
 def expectation(values: Expr, target: Expr) -> Expr:
     """Σₖ tₖ vₖ.   (…, K) → (…); classes with tₖ = 0 add exactly 0, also where v is infinite."""
     if target.ndim < values.ndim:
-        return total(where(hot(target, values.shape[-1]), values, 0), -1)
+        return total(where(_hot(target, values.shape[-1]), values, 0), -1)
     t = cast(target, values.dtype)
     return total(t * where(equal(t, 0), 0, values), -1)
 
 
-def class_weights(weights: tuple[float, ...] | None, prediction: Expr, loss: Loss) -> Expr | float:
+def _class_weights(weights: tuple[float, ...] | None, prediction: Expr, loss: Loss) -> Expr | float:
     """wₖ along the last axis, or 1."""
     if weights is None:
         return 1.0
@@ -97,7 +107,7 @@ class Classification(Loss):
     a distribution over the classes (one-hot or soft labels), of the output's shape.
 
     ignore_index    a label that means "none": such positions add 0 and do not count in the mean over
-                    positions; a sample without any label has loss 0 (whether it counts is its weight's affair)
+                    positions; a sample without any label has loss 0 (its weight says whether it counts)
     positions       "mean" or "sum" over the axes between batch and classes (steps of a sequence, pixels)
     """
 
@@ -177,7 +187,7 @@ class CrossEntropy(Classification):
         check_weights(self, "class_weight")
 
     def score(self, prediction: Expr, target: Expr) -> Expr:
-        weighted = class_weights(self.class_weight, prediction, self) * surprise(prediction)
+        weighted = _class_weights(self.class_weight, prediction, self) * surprise(prediction)
         found, ε = expectation(weighted, target), self.label_smoothing
         return (1 - ε) * found + ε / prediction.shape[-1] * total(weighted, -1) if ε else found
 
@@ -243,7 +253,7 @@ class Focal(Classification):
     def score(self, prediction: Expr, target: Expr) -> Expr:
         found = surprise(prediction)
         wrong = -expm1(-found)  # 1 − s, exact where s is near 1
-        weight = class_weights(self.class_weight, prediction, self)
+        weight = _class_weights(self.class_weight, prediction, self)
         return expectation(weight * wrong**self.gamma * found, target)
 
     def probabilities(self, output: Expr) -> Expr:

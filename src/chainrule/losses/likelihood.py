@@ -24,7 +24,7 @@ from chainrule.ops import exp, expm1, log, softplus, square
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
 
-__all__ = ["GaussianNLL", "PoissonNLL", "Scale", "gaussian_kl"]
+__all__ = ["LOG_2PI", "GaussianNLL", "PoissonNLL", "Scale", "check_scale", "deviation", "gaussian_kl"]
 
 LOG_2PI = math.log(2 * math.pi)
 Scale = Literal["softplus", "log_variance"]

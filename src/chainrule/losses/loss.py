@@ -15,7 +15,16 @@ from chainrule.ops import cast, mean
 from chainrule.ops import sum as total
 from chainrule.spec import Shape, Spec, is_float
 
-__all__ = ["Loss", "Over", "Regression", "check_over", "matched", "over_outputs"]
+__all__ = [
+    "Loss",
+    "Over",
+    "Regression",
+    "check_over",
+    "matched",
+    "need_float_batch",
+    "no_probabilities",
+    "over_outputs",
+]
 
 Over = Literal["mean", "sum"]
 """What becomes of the axes after the batch."""

@@ -64,7 +64,7 @@ class GaussianMixtureNLL(Loss):
         if output.ndim != 2 or self.width(k) != output.shape[1]:
             widths = ", ".join(f"{self.width(n)} for k = {n}" for n in (1, 2, 3))
             raise ShapeError(
-                f"GaussianMixtureNLL: the output is {output}; {self.components} components ({self.covariance}) "
+                f"GaussianMixtureNLL: the output is {output}; {self.components} {self.covariance} components "
                 f"need a width of {widths}, …: end the network in Dense(loss.width(k))"
             )
         return k

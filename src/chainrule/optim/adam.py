@@ -11,7 +11,7 @@ from chainrule.optim.rule import Rate, Rule, Slots
 __all__ = ["AMSGrad", "Adam", "AdamW", "NAdam"]
 
 
-def moments(g: Expr, s: Slots, β1: float, β2: float) -> tuple[Expr, Expr]:
+def _moments(g: Expr, s: Slots, β1: float, β2: float) -> tuple[Expr, Expr]:
     """Running means of the gradient and of its square:  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g⊙g."""
     return β1 * s.m + (1 - β1) * g, β2 * s.v + (1 - β2) * g**2
 
@@ -35,7 +35,7 @@ class Adam(Rule):
     slots = ("m", "v")
 
     def update(self, θ: Expr, g: Expr, s: Slots, t: Expr, η: Expr) -> tuple[Expr, dict[str, Expr]]:
-        m, v = moments(g, s, self.beta1, self.beta2)
+        m, v = _moments(g, s, self.beta1, self.beta2)
         m_hat, v_hat = m / (1 - self.beta1**t), v / (1 - self.beta2**t)
         return θ - η * m_hat / (sqrt(v_hat) + self.epsilon), {"m": m, "v": v}
 
@@ -58,7 +58,7 @@ class AdamW(Rule):
     slots = ("m", "v")
 
     def update(self, θ: Expr, g: Expr, s: Slots, t: Expr, η: Expr) -> tuple[Expr, dict[str, Expr]]:
-        m, v = moments(g, s, self.beta1, self.beta2)
+        m, v = _moments(g, s, self.beta1, self.beta2)
         m_hat, v_hat = m / (1 - self.beta1**t), v / (1 - self.beta2**t)
         return θ - η * m_hat / (sqrt(v_hat) + self.epsilon), {"m": m, "v": v}
 
@@ -81,7 +81,7 @@ class AMSGrad(Rule):
     slots = ("m", "v", "v_hat")
 
     def update(self, θ: Expr, g: Expr, s: Slots, t: Expr, η: Expr) -> tuple[Expr, dict[str, Expr]]:
-        m, v = moments(g, s, self.beta1, self.beta2)
+        m, v = _moments(g, s, self.beta1, self.beta2)
         v_hat = maximum(s.v_hat, v)
         return θ - η * m / (sqrt(v_hat) + self.epsilon), {"m": m, "v": v, "v_hat": v_hat}
 
@@ -110,7 +110,7 @@ class NAdam(Rule):
     scalars = ("log_product",)
 
     def update(self, θ: Expr, g: Expr, s: Slots, t: Expr, η: Expr) -> tuple[Expr, dict[str, Expr]]:
-        m, v = moments(g, s, self.beta1, self.beta2)
+        m, v = _moments(g, s, self.beta1, self.beta2)
         μ, μ_next = self.μ(t), self.μ(t + 1)
         log_product = s.log_product + log(μ)  # a logarithm, since slots start at 0
         product = exp(log_product)

@@ -21,7 +21,7 @@ Rate = float | Literal["auto"]
 Slots = SimpleNamespace
 """What an optimizer remembers of one parameter: ``s.m``, ``s.v`` are graph nodes."""
 
-RANGES = {
+_RANGES = {
     "learning_rate": "(0, inf)",
     "weight_decay": "[0, inf)",
     "l2": "[0, inf)",
@@ -39,7 +39,7 @@ RANGES = {
 }
 """A hyper-parameter has one meaning and one range, whichever optimizer it belongs to."""
 
-WHOLE_RANGES = {"newton_schulz_steps": "[1, 99]"}
+_WHOLE_RANGES = {"newton_schulz_steps": "[1, 99]"}
 
 
 class Trainable(Protocol):
@@ -53,16 +53,16 @@ class Trainable(Protocol):
     def role(self) -> str: ...
 
 
-def check_fields(settings: Rule | Group) -> None:
+def _check_fields(settings: Rule | Group) -> None:
     """Every hyper-parameter against its range: ConfigError names field, value and range."""
     for field in fields(settings):
         name, value = field.name, getattr(settings, field.name)
         if (value is None and field.default is None) or (name == "learning_rate" and value == "auto"):
             continue  # not used, or inherited; to be found by trial
-        if name in RANGES:
-            within(settings, name, RANGES[name])
-        elif name in WHOLE_RANGES:
-            within(settings, name, WHOLE_RANGES[name], whole=True)
+        if name in _RANGES:
+            within(settings, name, _RANGES[name])
+        elif name in _WHOLE_RANGES:
+            within(settings, name, _WHOLE_RANGES[name], whole=True)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Group:
     def __post_init__(self) -> None:
         if not isinstance(self.pattern, str) or not self.pattern:
             raise ConfigError(f"Group: pattern is {self.pattern!r}; give a glob over names, such as 'head/*'")
-        check_fields(self)
+        _check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class Rule(ABC):
     """Fields that hold a Rule of their own, with a learning rate of its own, for some of the parameters."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        _check_fields(self)
         if not isinstance(self.groups, tuple) or not all(isinstance(g, Group) for g in self.groups):
             raise ConfigError(f"{type(self).__name__}: groups is {self.groups!r}; give a tuple of Group(…)")
         if not isinstance(self.average, Average | None):

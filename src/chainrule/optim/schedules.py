@@ -31,10 +31,10 @@ Length = int | float
 """Steps (int), or a share of the whole run (float in (0, 1])."""
 
 
-def in_steps(length: Length, total: int) -> int:
+def _in_steps(length: Length, total: int) -> int:
     """A length as a number of steps.
 
-    >>> in_steps(0.1, 600), in_steps(100, 600)
+    >>> _in_steps(0.1, 600), _in_steps(100, 600)
     (60, 100)
     """
     return length if isinstance(length, int) else round(length * total)
@@ -94,7 +94,7 @@ class Linear(Schedule):
 
 def _progress(step: int, steps: Length | None, total: int) -> float:
     """k/τ, at most 1."""
-    return min(step / max(total if steps is None else in_steps(steps, total), 1), 1.0)
+    return min(step / max(total if steps is None else _in_steps(steps, total), 1), 1.0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Step(Schedule):
             )
 
     def factor(self, step: int, total: int, per_epoch: int) -> float:
-        return float(self.drop ** sum(step >= in_steps(place, total) for place in self.at))
+        return float(self.drop ** sum(step >= _in_steps(place, total) for place in self.at))
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class WarmUp(Schedule):
             raise ConfigError(f"WarmUp: then is {self.then!r}; give a schedule such as Cosine()")
 
     def factor(self, step: int, total: int, per_epoch: int) -> float:
-        τ = in_steps(self.steps, total)
+        τ = _in_steps(self.steps, total)
         if step < τ:
             return (step + 1) / τ * self.then.factor(0, max(total - τ, 1), per_epoch)
         return self.then.factor(step - τ, max(total - τ, 1), per_epoch)
@@ -223,7 +223,7 @@ class OneCycle(Schedule):
         within(self, "end", "[0, 1]")
 
     def factor(self, step: int, total: int, per_epoch: int) -> float:
-        top = in_steps(self.rise, total)
+        top = _in_steps(self.rise, total)
         if step < top:
             return _cosine(self.start, 1.0, step / top)
         return _cosine(1.0, self.end, _progress(step - top, None, total - top))

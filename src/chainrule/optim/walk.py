@@ -119,7 +119,7 @@ def rate_names(rule: Rule) -> dict[str, Rate]:
 # ------------------------------------------------------------------ what is remembered
 
 
-def slot_name(slot: str, parameter: str) -> str:
+def _slot_name(slot: str, parameter: str) -> str:
     """``"optimizer/m/dense_0/W"``"""
     return f"optimizer/{slot}/{parameter}"
 
@@ -130,9 +130,9 @@ def slot_specs(rule: Rule, parameters: Mapping[str, Trainable]) -> dict[str, Spe
     for name, setting in settings(rule, parameters).items():
         spec = parameters[name].spec
         for slot in setting.rule.slots:
-            found[slot_name(slot, name)] = spec.with_shape(()) if slot in setting.rule.scalars else spec
+            found[_slot_name(slot, name)] = spec.with_shape(()) if slot in setting.rule.scalars else spec
         if rule.average is not None:
-            found[slot_name("average", name)] = spec
+            found[_slot_name("average", name)] = spec
     return found
 
 
@@ -140,7 +140,7 @@ def averaged(rule: Rule, names: Iterable[str]) -> dict[str, str]:
     """Parameter → the slot that holds its average; empty where nothing is averaged."""
     if rule.average is None:
         return {}
-    return {name: slot_name("average", name) for name in names if not _group(rule, name).frozen}
+    return {name: _slot_name("average", name) for name in names if not _group(rule, name).frozen}
 
 
 def resolve_average(rule: Rule, total: int, per_epoch: int) -> Rule:
@@ -154,7 +154,7 @@ def resolve_average(rule: Rule, total: int, per_epoch: int) -> Rule:
 
 
 def _slots_of(rule: Rule, name: str, slots: Mapping[str, Expr]) -> Slots:
-    return Slots(**{slot: slots[slot_name(slot, name)] for slot in rule.slots})
+    return Slots(**{slot: slots[_slot_name(slot, name)] for slot in rule.slots})
 
 
 # ------------------------------------------------------------------ one step, as a graph
@@ -170,7 +170,7 @@ def look_ahead(rule: Rule, θ: Mapping[str, Expr], slots: Mapping[str, Expr]) ->
 
 def _has_slots(rule: Rule, name: str, slots: Mapping[str, Expr]) -> bool:
     """Whether this rule itself, and no delegate, updates the parameter."""
-    return all(slot_name(slot, name) in slots for slot in rule.slots)
+    return all(_slot_name(slot, name) in slots for slot in rule.slots)
 
 
 def penalty(rule: Rule, θ: Mapping[str, Expr], parameters: Mapping[str, Trainable]) -> Expr | None:
@@ -214,7 +214,7 @@ def apply_rule(
             new_θ[name], remembered = _step(setting, name, θ[name], gradients[name], slots, time, η)
             new_slots |= remembered
             if rule.average is not None:
-                place = slot_name("average", name)
+                place = _slot_name("average", name)
                 new_slots[place] = slots[place] + rule.average.rate(time) * (new_θ[name] - slots[place])
     return new_θ, new_slots
 
@@ -231,7 +231,7 @@ def _step(
         new = shrink(new, η * setting.l1)
     if setting.max_norm is not None:
         new = limit_unit_norms(new, setting.max_norm)
-    return new, {slot_name(slot, name): node for slot, node in remembered.items()}
+    return new, {_slot_name(slot, name): node for slot, node in remembered.items()}
 
 
 def _check(rule: Rule, new: Expr, θ: Expr, remembered: Mapping[str, Expr], s: Slots) -> None:
