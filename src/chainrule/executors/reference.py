@@ -52,7 +52,7 @@ class Walk:
         for k, node in enumerate(self.order):
             dying = [x for x in dict.fromkeys(operands[node]) if last[owner[x]] == k and x.primitive is not CONSTANT]
             target: int | None = None
-            if isinstance(node.primitive.reference, np.ufunc) and node.shape:
+            if _elementwise(node) and node.shape:
                 fits = [x for x in dying if x in writable and x.outputs == node.outputs]
                 # a temporary before a state: other cores hold copies of the weights, which a write would call back
                 target = next((self.slot[x] for x in sorted(fits, key=lambda x: x.primitive is INPUT)), None)
@@ -83,11 +83,17 @@ class Walk:
         return [np.asarray(values[i]) for i in self.outputs]
 
 
+def _elementwise(node: Expr) -> bool:
+    """A ufunc, but not np.matmul, which neither stretches its operands nor may write over them."""
+    function = node.primitive.reference
+    return isinstance(function, np.ufunc) and function.signature is None
+
+
 def _operands(node: Expr) -> tuple[Expr, ...]:
     """What a call reads. Element-wise calls stretch their operands themselves, so broadcasts are left out
     while one operand keeps the full shape."""
     stretched = [x.primitive is BROADCAST for x in node.inputs]
-    if all(stretched) or not (node.primitive is WHERE or isinstance(node.primitive.reference, np.ufunc)):
+    if all(stretched) or not (node.primitive is WHERE or _elementwise(node)):
         return node.inputs
     return tuple(x.inputs[0] if broad else x for x, broad in zip(node.inputs, stretched, strict=True))
 
