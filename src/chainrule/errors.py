@@ -65,8 +65,9 @@ def nearest(name: object, known: Iterable[object]) -> str:
     """
     names = sorted(str(k) for k in known)
     listing = f"Known: {', '.join(names)}"
-    close = difflib.get_close_matches(str(name), names, n=1)
-    return f"did you mean {close[0]!r}? {listing}" if close else listing
+    folded = {k.casefold(): k for k in names}
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    return f"did you mean {folded[close[0]]!r}? {listing}" if close else listing
 
 
 def within(owner: object, field: str, interval: str, *, whole: bool = False) -> None:

@@ -1,0 +1,43 @@
+"""Times one library on one workload in a process of its own, and prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+
+from bench.subjects import SUBJECTS
+from bench.workloads import WORKLOADS
+
+
+def measure(subject: str, name: str, seconds: float) -> dict[str, float | str]:
+    w = WORKLOADS[name]
+    began = time.perf_counter()
+    epochs, loss = SUBJECTS[subject](w)
+    epochs(False)  # one epoch in fixed order, from the common weights: the losses must agree
+    first = time.perf_counter() - began
+    agreed = loss()
+    began = time.perf_counter()
+    epochs(True)
+    once = time.perf_counter() - began
+    count = max(1, int(0.2 / once))  # long enough calls that what surrounds an epoch does not weigh
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        began = time.perf_counter()
+        epochs(True, count)
+        times.append(time.perf_counter() - began)
+    return {
+        "subject": subject,
+        "workload": name,
+        "microseconds": float(np.median(times)) / count / w.steps * 1e6,
+        "loss": agreed,
+        "first_epoch_seconds": first,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))))

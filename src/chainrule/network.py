@@ -1,0 +1,422 @@
+"""Network: a configuration of layers and the state that training gives it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import data as batching
+from chainrule import losses as loss_room
+from chainrule import nn, optim
+from chainrule.config import from_json, to_json
+from chainrule.errors import ConfigError, ModelFileError, ShapeError, nearest
+from chainrule.executors import Array, compile
+from chainrule.graph.expr import Expr
+from chainrule.ops.functions import FUNCTIONS
+from chainrule.spec import Spec, as_dtype
+from chainrule.storage import read_tensors, write_tensors
+from chainrule.train import Callback, Fit, History, Model, Objective, Progress
+from chainrule.train.checkpoint import RunFolder
+from chainrule.train.evaluate import Evaluator
+from chainrule.train.loop import Data
+from chainrule.train.objective import SINGLE
+from chainrule.train.prepare import choose_metrics, hold_out, output_specs, prepare_data, sample_specs, take_inputs
+from chainrule.train.rate import RateTest, automatic_rate, range_test
+
+__all__ = ["Network", "load"]
+
+_OPTIMIZERS: dict[str, type] = {**optim.OPTIMIZERS, **optim.AVERAGES, "Group": optim.Group}
+_BLOCKS = (1, 64, 1024)  # predict computes in these sizes, the last block filled up
+
+Loss = Any  # a Loss, its name, a function, or a dict of those by output
+Validation = float | tuple[Any, ...] | None
+
+
+class Network:
+    """Layers, applied one after another, and their parameters.
+
+    Network(Dense(225), relu, Dense(144), relu, Dense(10))      unnamed: ``dense_0/W``, ``dense_0/b``, ``dense_1/W`` …
+    Network(hidden=Dense(225), act=relu, head=Dense(10))        named:   ``hidden/W`` …
+
+    A step is a layer or a function of :mod:`chainrule.ops.functions`. Parameter shapes follow from the first data seen.
+
+    seed     of the initial weights, the shuffles and the noise: the same seed gives the same bits
+    dtype    "float32" or "float64": of parameters and computation
+
+    >>> import numpy as np
+    >>> from chainrule.nn import Dense
+    >>> from chainrule.ops import tanh
+    >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+    >>> net = Network(Dense(8), tanh, Dense(2), seed=1)
+    >>> history = net.fit(x, [0, 1, 1, 0], epochs=300, batch_size=4, optimizer="adam", learning_rate=0.05, verbose=0)
+    >>> net.predict(x).tolist()
+    [0, 1, 1, 0]
+    """
+
+    def __init__(self, *layers: Any, seed: int = 0, dtype: npt.DTypeLike = "float32", **named: Any) -> None:
+        single = len(layers) == 1 and not named and isinstance(layers[0], nn.Layer)
+        self.layer = layers[0] if single and not _is_step(layers[0]) else nn.sequential(*layers, **named)
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+            raise ConfigError(f"seed must be an integer, got {seed!r}")
+        self.seed, self.dtype = int(seed), as_dtype(dtype)
+        if self.dtype.kind != "f":
+            raise ConfigError(f"dtype must be float32 or float64, got {self.dtype.name}")
+        self.model: Model | None = None
+        self.loss: dict[str, Any] | None = None
+        self.metrics: dict[str, Any] = {}
+        self.optimizer: optim.Rule | None = None
+        self.history: History | None = None
+        self._state: dict[str, Array] = {}
+        self._slots: dict[str, Array] = {}  # of the last fit's optimizer
+        self._taken = 0  # steps that it took
+        self._past = 0  # epochs of all fits: shuffles and noise go on from there
+        self._compiled: dict[tuple[int, str], Any] = {}
+        self._lock = threading.Lock()
+
+    # ------------------------------------------------------------------ what is inside
+
+    def build(self, *shape: int, dtype: npt.DTypeLike | None = None, **inputs: Spec) -> Network:
+        """Creates the parameters for samples of a shape (without the batch axis), before any data is seen.
+
+        >>> from chainrule.nn import Dense
+        >>> Network(Dense(3)).build(5)["dense_0/W"].shape
+        (5, 3)
+        """
+        specs = inputs or {"x": Spec(tuple(shape), as_dtype(dtype or self.dtype))}
+        self.model = Model(self.layer, specs, self.dtype)
+        self._state = {name: p.initial(self.seed) for name, p in self.model.parameters.items()}
+        self._state |= {name: b.initial() for name, b in self.model.buffers.items()}
+        self._compiled = {}
+        return self
+
+    def _built(self) -> Model:
+        if self.model is None:
+            raise ConfigError("the network has no parameters yet: call fit, or build(number of features) first")
+        return self.model
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Copies of all parameters by path."""
+        return {name: self._state[name].copy() for name in self._built().parameters}
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """Copies of parameters and running statistics by path."""
+        model = self._built()
+        return {name: self._state[name].copy() for name in (*model.parameters, *model.buffers)}
+
+    def __getitem__(self, name: str) -> Array:
+        """A copy of one parameter or running statistic."""
+        state = self.state
+        if name not in state:
+            raise ConfigError(f"no parameter {name!r}; {nearest(name, state)}")
+        return state[name]
+
+    def __setitem__(self, name: str, value: npt.ArrayLike) -> None:
+        old, new = self[name], np.array(value, self.dtype)
+        if new.shape != old.shape:
+            raise ShapeError(f"{name} has shape {old.shape}, the new value {new.shape}")
+        self._state[name] = new
+
+    def summary(self) -> str:
+        """A table of layers: output shape, parameters."""
+        from chainrule.summary import summarize
+
+        return summarize(self._built())
+
+    def __repr__(self) -> str:
+        return f"Network({self.layer!r}, seed={self.seed}, dtype={self.dtype.name!r})"
+
+    def graph(self, batch: int = 1, *, training: bool = False) -> tuple[dict[str, Expr], dict[str, Expr]]:
+        """The network as a graph: (inputs by name, parameters included; outputs by name)."""
+        model = self._built()
+        x = model.batch_inputs(batch)
+        outputs, run = model.trace(x, training=training)
+        return {**x, **run.inputs}, outputs
+
+    # ------------------------------------------------------------------ training
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: Loss = None,
+        optimizer: optim.Rule | str = "adam",
+        learning_rate: float | str | None = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        validation: Validation = None,
+        metrics: Sequence[str] | Mapping[str, Callable[..., Any]] | None = None,
+        schedule: Any = None,
+        callbacks: Sequence[Callback] = (),
+        sample_weight: Any = None,
+        shuffle: bool = True,
+        augment: Any = None,
+        executor: str = "auto",
+        run_dir: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        checkpoint_every: int | None = None,
+        warm_start: bool = False,
+        verbose: int = 1,
+    ) -> History:
+        """Trains; calling it again goes on from the present parameters, with a fresh optimizer unless ``warm_start``.
+
+        x, y              arrays with one row per sample, or dicts of named arrays
+        loss              a :class:`~chainrule.losses.Loss`, its name, a function of (output, target) → (batch,), or a dict
+                          by output; without it, whole-number targets give CrossEntropy, others MeanSquaredError
+        optimizer         a rule of :mod:`chainrule.optim` or its name; ``learning_rate`` replaces its rate,
+                          ``"auto"`` tries 1, 0.1, … until training does not diverge
+        validation        a share of the rows to hold out, or (x, y) or (x, y, sample_weight)
+        schedule          of :mod:`chainrule.optim.schedules`, times the rate; default: linear decay to zero
+        augment           a :class:`~chainrule.data.Augment`: fresh images every epoch
+        run_dir           a folder for configuration, history and checkpoints; ``resume=True`` goes on with a stopped run
+                          and ends with the same bits as one that was never stopped
+        checkpoint_every  steps; without it after an epoch, at most every five seconds
+        verbose           0: silent
+
+        Raises DataError, ShapeError, ConfigError before the first step; DivergenceError when the loss leaves the finite
+        numbers, with the last good state kept; KeyboardInterrupt after the present step on Ctrl-C.
+        """
+        fit, folder = self._prepare(
+            x, y, loss=loss, optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
+            validation=validation, metrics=metrics, schedule=schedule, sample_weight=sample_weight, shuffle=shuffle,
+            augment=augment, executor=executor, run_dir=run_dir, resume=resume, checkpoint_every=checkpoint_every, warm_start=warm_start,
+            callbacks=[*callbacks, *([Progress()] if verbose else [])],
+        )  # fmt: skip
+        try:
+            if "auto" in fit.rates.values():
+                rate = automatic_rate(fit)
+                fit.rates = {name: rate if r == "auto" else r for name, r in fit.rates.items()}
+                fit.note = f"learning rate {rate:g} chosen by trial"
+            self.history = fit.history
+            fit.run()
+            if folder is not None:
+                self.save(folder.path / "model.safetensors")
+        finally:
+            model = self._built()
+            self._state = {name: fit.state[name] for name in (*model.parameters, *model.buffers)}
+            self._slots = {name: a for name, a in fit.state.items() if name not in self._state}
+            self._taken, self._past = fit.taken + fit.steps, fit.past + fit.position.epoch
+            self.history, self._compiled = fit.history, {}
+            if folder is not None:
+                folder.close()
+        return self.history
+
+    def find_learning_rate(
+        self, x: Any, y: Any, *, low: float = 1e-6, high: float = 10.0, steps: int = 100, **options: Any
+    ) -> RateTest:
+        """The learning-rate range test on a copy of the parameters; ``options`` as for :meth:`fit`."""
+        fit, _ = self._prepare(x, y, **{"epochs": 1, "batch_size": 32, **options})
+        return range_test(fit, low, high, steps)
+
+    def _prepare(
+        self, x: Any, y: Any, *, epochs: int, batch_size: int, loss: Loss = None, optimizer: optim.Rule | str = "adam",
+        learning_rate: float | str | None = None, validation: Validation = None, metrics: Any = None, schedule: Any = None,
+        callbacks: Sequence[Callback] = (), sample_weight: Any = None, shuffle: bool = True, augment: Any = None,
+        executor: str = "auto", run_dir: str | os.PathLike[str] | None = None, resume: bool = False,
+        checkpoint_every: int | None = None, warm_start: bool = False,
+    ) -> tuple[Fit, RunFolder | None]:  # fmt: skip
+        """Everything that can be refused is refused here, before a step is taken or a file written."""
+        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("checkpoint_every", checkpoint_every or 1)):
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
+        rule = optim.resolve_optimizer(optimizer, learning_rate)
+        inputs = take_inputs(x, self.dtype, self.model)
+        if self.model is None:
+            self.build(**sample_specs(inputs))
+        model = self._built()
+        outputs = output_specs(model)
+        data, losses = prepare_data(inputs, y, sample_weight, loss, outputs, self.dtype)
+        held: Data | None = None
+        if isinstance(validation, tuple | list):
+            held, _ = self._given(losses, *validation)
+        elif validation is not None:
+            data, held = hold_out(data, float(validation), self.seed)
+        chosen = choose_metrics(metrics, losses)
+        full, tail = batching.plan(len(data), int(batch_size), merge_single=model.batch_statistics)
+        per_epoch = full + (tail > 0)
+        running = optim.resolve_average(rule, int(epochs) * per_epoch, per_epoch)
+        objective = Objective(model, losses, chosen, sample_specs(data.targets), running)
+        schedule = optim.Linear() if schedule is None else optim.resolve_schedule(schedule)
+        slots = {n: np.zeros(s.shape, s.dtype) for n, s in optim.slot_specs(rule, model.parameters).items()}
+        warm = warm_start and self._slots.keys() == slots.keys()
+        settings = {}
+        if run_dir is not None:
+            self.loss, self.metrics, self.optimizer = losses, chosen, rule
+            settings = self._settings(epochs, batch_size, schedule, augment, shuffle)
+        fit = Fit(
+            objective=objective,
+            state={**self._state, **slots, **(self._slots if warm else {})},
+            data=data,
+            epochs=int(epochs),
+            batch_size=int(batch_size),
+            seed=self.seed,
+            schedule=schedule.factor,
+            rates=dict(optim.rate_names(rule)),
+            callbacks=callbacks,
+            validation=held,
+            shuffle=shuffle,
+            augment=_augmenter(augment, model),
+            executor=executor,
+            settings=settings,
+            checkpoint_every=checkpoint_every,
+            past=self._past,
+            taken=self._taken if warm else 0,
+        )
+        self.loss, self.metrics, self.optimizer = losses, chosen, rule
+        fit.folder = None if run_dir is None else RunFolder(run_dir, settings, resume=resume)
+        return fit, fit.folder
+
+    def _given(self, losses: dict[str, Any], x: Any, y: Any, weight: Any = None) -> tuple[Data, dict[str, Any]]:
+        """Data for evaluation, checked as training data is."""
+        model = self._built()
+        return prepare_data(take_inputs(x, self.dtype, model), y, weight, losses, output_specs(model), self.dtype)
+
+    def _settings(self, epochs: int, batch_size: int, schedule: Any, augment: Any, shuffle: bool) -> dict[str, Any]:
+        """What a run folder's config.json says, and what a resumed run must repeat."""
+        return {
+            **self._description(),
+            "epochs": int(epochs),
+            "batch_size": int(batch_size),
+            "schedule": to_json(schedule),
+            "augment": None if augment is None else to_json(augment),
+            "shuffle": bool(shuffle),
+        }
+
+    # ------------------------------------------------------------------ using what was learned
+
+    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, executor: str = "auto") -> dict[str, float]:
+        """The weighted means of the loss and of each metric, in inference mode."""
+        if self.loss is None:
+            raise ConfigError("evaluate needs the loss of a fit; call fit first")
+        data, losses = self._given(self.loss, x, y, sample_weight)
+        objective = Objective(self._built(), losses, self.metrics, sample_specs(data.targets))
+        return Evaluator(objective, len(data), executor)(self._state, data.arrays, data.weight)
+
+    def output(self, x: Any, *, executor: str = "auto") -> Any:
+        """The network's raw output, in inference mode: (n, …), or a dict of them by output."""
+        return self._run("output", x, executor)
+
+    def predict(self, x: Any, *, executor: str = "auto") -> Any:
+        """What the loss says an output stands for: the class index after CrossEntropy, the value after a regression."""
+        return self._run("predict", x, executor)
+
+    def predict_proba(self, x: Any, *, executor: str = "auto") -> Any:
+        """Class probabilities, after a loss that has them."""
+        return self._run("probabilities", x, executor)
+
+    def _run(self, kind: str, x: Any, executor: str) -> Any:
+        model = self._built()
+        arrays = take_inputs(x, self.dtype, model)
+        n = len(next(iter(arrays.values())))
+        block = next((b for b in _BLOCKS if n <= b), _BLOCKS[-1])
+        names, function = self._function(kind, block, executor)
+        state = [self._state[name] for name in (*model.parameters, *model.buffers)]
+        parts = [function(*[_block(a, k, block) for a in arrays.values()], *state) for k in range(0, max(n, 1), block)]
+        found = {name: np.concatenate([p[i] for p in parts])[:n] for i, name in enumerate(names)}
+        return found[SINGLE] if list(found) == [SINGLE] else found
+
+    def _function(self, kind: str, block: int, executor: str) -> tuple[list[str], Any]:
+        key = (block, f"{kind} {executor}")
+        with self._lock:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(kind, block, executor)
+            return self._compiled[key]  # type: ignore[no-any-return]
+
+    def _compile(self, kind: str, block: int, executor: str) -> tuple[list[str], Any]:
+        model = self._built()
+        x = model.batch_inputs(block)
+        outputs, run = model.trace(x, training=False)
+        nodes = dict(outputs)
+        for name, loss in (self.loss or {}).items():
+            if kind != "output" and isinstance(loss, loss_room.Loss):
+                nodes[name] = loss.predict(nodes[name]) if kind == "predict" else loss.probabilities(nodes[name])
+        if kind == "probabilities" and nodes == outputs:
+            raise ConfigError("predict_proba needs a fit with a loss of classes, such as CrossEntropy")
+        state = [run.inputs[name] if name in run.inputs else model.unused(name) for name in (*model.parameters, *model.buffers)]
+        return list(nodes), compile(list(nodes.values()), [*x.values(), *state], executor=executor)
+
+    # ------------------------------------------------------------------ files
+
+    def _description(self) -> dict[str, Any]:
+        """The configuration as JSON; ConfigError where a part of it has no name in the closed tables."""
+        return {
+            "layer": to_json(self.layer),
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "inputs": {n: {"shape": list(s.shape), "dtype": s.dtype.name} for n, s in self._built().inputs.items()},
+            "loss": None if self.loss is None else {n: to_json(v) for n, v in self.loss.items()},
+            "metrics": list(self.metrics),
+            "optimizer": None if self.optimizer is None else to_json(self.optimizer),
+        }
+
+    def save(self, path: str | os.PathLike[str], *, optimizer_state: bool = False) -> None:
+        """One safetensors file: parameters, running statistics, and a JSON header with everything else.
+
+        Written atomically: the file is whole or the old one is still there. ``optimizer_state`` adds the optimizer's
+        slots, with which ``fit(warm_start=True)`` goes on.
+        """
+        history = None if self.history is None else self.history.to_json()
+        header = {"kind": "network", **self._description(), "history": history, "steps": self._taken, "epochs": self._past}
+        write_tensors(path, {**self.state, **(self._slots if optimizer_state else {})}, header)
+
+
+def load(path: str | os.PathLike[str], *, custom: Sequence[type] = ()) -> Network:
+    """The network in a model file. No code of the file is run, nothing that it names is imported.
+
+    custom    the user's own layer, loss and optimizer classes that the file may name
+
+    Raises ModelFileError for whatever is not a whole, unaltered model.
+    """
+    header, arrays = read_tensors(path)
+    if header.get("kind") != "network":
+        raise ModelFileError(f"{path} holds a {header.get('kind')!r}, not a network; load the model.safetensors beside it")
+    tables = {**nn.LAYERS, **nn.INITS, **loss_room.LOSSES, **_OPTIMIZERS, **{c.__name__: c for c in custom}}
+    try:
+        return _restore(header, arrays, tables)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{path}: the header does not describe a network: {error}") from error
+
+
+def _restore(header: dict[str, Any], arrays: dict[str, Array], tables: Mapping[str, type]) -> Network:
+    net = Network(from_json(header["layer"], tables, FUNCTIONS), seed=header["seed"], dtype=header["dtype"])
+    inputs = {n: Spec(tuple(s["shape"]), as_dtype(s["dtype"])) for n, s in header["inputs"].items()}
+    net.model = Model(net.layer, inputs, net.dtype)
+    declared = {**net.model.parameters, **net.model.buffers}
+    expected = {name: d.spec.shape for name, d in declared.items()}
+    found = {name: a.shape for name, a in arrays.items() if not name.startswith("optimizer/")}
+    if found != expected:
+        differ = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
+        raise ConfigError(f"its tensors do not fit its layers: {', '.join(differ[:5])}")
+    net._state = {name: arrays[name].astype(d.spec.dtype, copy=False) for name, d in declared.items()}
+    net._slots = {name: a for name, a in arrays.items() if name.startswith("optimizer/")}
+    net._taken, net._past = int(header["steps"]), int(header["epochs"])
+    net.loss = None if header["loss"] is None else {n: from_json(v, tables, FUNCTIONS) for n, v in header["loss"].items()}
+    net.metrics = choose_metrics(header["metrics"], net.loss or {})
+    net.optimizer = None if header["optimizer"] is None else from_json(header["optimizer"], tables, {})
+    net.history = None if header["history"] is None else History.from_json(header["history"])
+    return net
+
+
+def _is_step(layer: Any) -> bool:
+    """Whether a single layer is a step to be numbered, rather than the root of a graph with branches."""
+    return type(layer).__name__ in nn.LAYERS and not isinstance(layer, nn.Sequential)
+
+
+def _block(a: Array, start: int, size: int) -> Array:
+    part = a[start : start + size]
+    return part if len(part) == size else np.concatenate([part, np.zeros((size - len(part), *a.shape[1:]), a.dtype)])
+
+
+def _augmenter(augment: Any, model: Model) -> Callable[[dict[str, Array], int, int], dict[str, Array]] | None:
+    if augment is None:
+        return None
+    if list(model.inputs) != ["x"]:
+        raise ConfigError(f"augment works on one array of images, the network takes {sorted(model.inputs)}")
+    return lambda inputs, seed, epoch: {"x": augment(inputs["x"], seed=seed, epoch=epoch)}

@@ -1,0 +1,110 @@
+"""Watching: the one protocol by which early stopping, plateau, recorders and progress see a running fit.
+
+A callback declares before tracing what it wants to see (``watch``) and how often (``every``). The watched values
+become outputs of the graph, and arrive at the end of a chunk of steps. A callback answers only "stop".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.graph.expr import Expr
+
+__all__ = ["Callback", "Chunk", "EpochEnd", "Start", "Watch"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Values of nodes, delivered every ``Callback.every`` steps.
+
+    names     a parameter (``"dense_0/W"``), a layer's output (``"relu_0"``), or a glob (``"*/W"``)
+    of        its value; the loss's gradient with respect to it; or the step that a parameter took, new − old
+    reduce    a function of graph nodes that makes a small thing of a large one: ``ops.norm``, ``ops.mean`` …
+    """
+
+    names: str
+    of: Literal["value", "gradient", "update"] = "value"
+    reduce: Callable[[Expr], Expr] | None = None
+
+    def key(self, name: str) -> str:
+        """Under which key the value of one node arrives: ``"gradient:dense_0/W"``, ``"gradient:dense_0/W:norm"``."""
+        suffix = "" if self.reduce is None else f":{getattr(self.reduce, '__name__', 'reduced')}"
+        return f"{self.of}:{name}{suffix}"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known when a fit begins, or goes on."""
+
+    samples: int
+    batch_size: int
+    steps_per_epoch: int
+    epochs: int
+    epoch: int
+    parameters: int
+    executor: str
+    metrics: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive steps, done. ``step`` counts from 0 over the whole fit."""
+
+    epoch: int
+    step: int
+    losses: Array  # one mean loss per step
+    learning_rate: float
+    samples: int
+    watched: Mapping[str, Array] = field(default_factory=dict)  # key → (watched steps, …)
+    watched_steps: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch, done. ``metrics`` holds "loss", "learning_rate", "seconds", the metrics, and "val_…" of each.
+
+    ``keep()`` marks the present parameters as those that the fit returns.
+    """
+
+    epoch: int
+    step: int
+    metrics: Mapping[str, float]
+    keep: Callable[[], None]
+
+
+class Callback:
+    """Base of everything that watches a fit. Hooks answer True to stop it; all others mean "go on"."""
+
+    watch: tuple[Watch, ...] = ()
+    every: int = 1
+
+    def begin(self, start: Start) -> None:
+        """Before the first step."""
+
+    def chunk(self, chunk: Chunk) -> bool | None:
+        """After some steps; how many is never promised."""
+
+    def epoch(self, end: EpochEnd) -> bool | None:
+        """After an epoch and its validation."""
+
+    def end(self, history: Any) -> None:
+        """After the last step, also when the fit was stopped or interrupted."""
+
+    def rate_factor(self) -> float:
+        """What the learning rate is multiplied by from here on."""
+        return 1.0
+
+    def memory(self) -> dict[str, Any]:
+        """What a checkpoint must keep of this callback: JSON values."""
+        return {}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Put back what ``memory`` gave."""

@@ -1,0 +1,103 @@
+"""The run folder: configuration, history, environment, checkpoints and the model, each written atomically."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.errors import ConfigError, DataError
+from chainrule.storage import RunLock, atomic_write, read_tensors, write_tensors
+
+__all__ = ["RunFolder", "fingerprint"]
+
+Array = npt.NDArray[Any]
+CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
+
+
+def fingerprint(arrays: Mapping[str, Array]) -> str:
+    """Names, shapes, dtypes and a CRC-32 of the bytes: tells whether a run is resumed on the data it began with."""
+    parts = []
+    for name, a in arrays.items():
+        crc = 0
+        for start in range(0, len(a), 4096):
+            crc = zlib.crc32(np.ascontiguousarray(a[start : start + 4096]), crc)
+        parts.append(f"{name}:{a.dtype}{list(a.shape)}:{crc:08x}")
+    return " ".join(parts)
+
+
+class RunFolder:
+    """A folder that one fit writes to: no other process may, while it is open.
+
+    config.json       what was asked for           history.jsonl   one line per epoch
+    environment.json  versions and machine         checkpoint.safetensors, model.safetensors
+    """
+
+    def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.lock = RunLock(self.path)
+        self.lock.acquire()
+        try:
+            if (self.path / CHECKPOINT).exists():
+                if not resume:
+                    raise ConfigError(
+                        f"{self.path} holds a run already; give resume=True to go on with it, or another run_dir"
+                    )
+            else:
+                self._describe(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.lock.release()
+
+    def _describe(self, config: Mapping[str, Any]) -> None:
+        """What was asked for, and where it runs."""
+        from chainrule import __version__
+
+        self._json("config.json", config)
+        versions = {"chainrule": __version__, "numpy": np.__version__, "python": platform.python_version()}
+        machine = {"machine": platform.machine(), "system": platform.system(), "implementation": sys.implementation.name}
+        self._json("environment.json", {**versions, **machine})
+
+    def _json(self, name: str, value: Mapping[str, Any]) -> None:
+        self._write(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+    def history(self, rows: list[dict[str, Any]]) -> None:
+        """All epochs so far, one JSON object per line."""
+        self._write("history.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+    def _write(self, name: str, text: str) -> None:
+        with atomic_write(self.path / name) as file:
+            file.write(text.encode())
+
+    def save(self, arrays: Mapping[str, Array], header: Mapping[str, Any]) -> None:
+        """A checkpoint; the one before it stays until this one is whole."""
+        write_tensors(self.path / CHECKPOINT, arrays, header)
+
+    def load(self, data: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]] | None:
+        """The last checkpoint, or None where the run had not come so far."""
+        if not (self.path / CHECKPOINT).exists():
+            return None
+        header, arrays = read_tensors(self.path / CHECKPOINT)
+        if header["data"] != data:
+            raise DataError(
+                f"{self.path} was trained on other data: it has {header['data']}, this fit has {data}; "
+                "resume with the same arrays, or start in another run_dir"
+            )
+        known = json.loads(json.dumps(settings))
+        if changed := [k for k in known if header["settings"].get(k) != known[k]]:
+            raise ConfigError(
+                f"{self.path} was begun with another {changed[0]}: {header['settings'].get(changed[0])}, now "
+                f"{known[changed[0]]}; resume with the same settings, or start in another run_dir"
+            )
+        return header, arrays

@@ -1,0 +1,392 @@
+"""The loop: epochs of steps over shuffled batches, in chunks, with everything that may happen on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule import data as batching
+from chainrule import optim
+from chainrule.errors import DivergenceError
+from chainrule.executors import Array, Epoch, Program, epoch, resolve
+from chainrule.train import divergence
+from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
+from chainrule.train.checkpoint import RunFolder, fingerprint
+from chainrule.train.evaluate import Evaluator
+from chainrule.train.history import History
+from chainrule.train.interrupt import Interrupt, deferred_interrupt
+from chainrule.train.objective import Objective
+from chainrule.train.state import digest, finite, snapshot
+
+__all__ = ["Data", "Fit"]
+
+_CHUNK_SECONDS = 0.075
+_CHECKPOINT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs and targets by name, and one weight per row."""
+
+    inputs: dict[str, Array]
+    targets: dict[str, Array]
+    weight: Array
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        return {**self.inputs, **self.targets}
+
+
+@dataclass
+class Position:
+    """How far a fit has come; with the state it is all that a checkpoint needs."""
+
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the epoch so far, added in step order
+    seconds: float = 0.0  # of the epoch so far
+    first_loss: float | None = None
+    stopped: str = ""
+
+
+@dataclass(eq=False)
+class Fit:
+    """One fit: what to do, and how far it has come. ``run`` may be called again on the same folder to go on.
+
+    state        parameters, buffers and optimizer slots by name; brought up to date in place
+    schedule     factor(step, total, per_epoch) of every learning rate
+    augment      (inputs, seed, epoch) → inputs, made anew for every epoch
+    folder       where checkpoints go
+    """
+
+    objective: Objective
+    state: dict[str, Array]
+    data: Data
+    epochs: int
+    batch_size: int
+    seed: int
+    schedule: Callable[[int, int, int], float]
+    rates: dict[str, float]
+    callbacks: Sequence[Callback] = ()
+    validation: Data | None = None
+    shuffle: bool = True
+    augment: Callable[[dict[str, Array], int, int], dict[str, Array]] | None = None
+    executor: str = "auto"
+    folder: RunFolder | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_every: int | None = None
+    chunk_steps: int | None = None  # fixed chunk lengths, for tests; bits never depend on them
+    past: int = 0  # epochs before this fit: shuffles and noise go on from there
+    taken: int = 0  # steps that the optimizer took before this fit
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        merge = self.objective.model.batch_statistics
+        self.full, self.tail = batching.plan(len(self.data), self.batch_size, merge_single=merge)
+        self.per_epoch = self.full + (self.tail > 0)
+        self.total = self.epochs * self.per_epoch
+        self.watches: tuple[Watch, ...] = tuple(w for c in self.callbacks for w in c.watch)
+        self.programs: dict[tuple[int, bool], tuple[Program, Epoch]] = {}
+        self.position = Position()
+        self.history = History(executor=resolve(self.executor))
+        self.kept: dict[str, Array] | None = None
+        self.pace = 1
+        self.saved = time.perf_counter()
+        self.averages = self._averages()
+        self.evaluator = (
+            Evaluator(self.objective, len(self.validation), self.executor) if self.validation is not None else None
+        )
+
+    def _averages(self) -> dict[str, str]:
+        assert self.objective.optimizer is not None
+        return optim.averaged(self.objective.optimizer, self.objective.model.parameters)
+
+    # ------------------------------------------------------------------ the whole
+
+    def run(self) -> History:
+        """All epochs that are left. On any exception ``state`` is that of the last complete step."""
+        began = time.perf_counter()
+        metrics = self._metric_names()
+        self._announce(metrics)
+        self._load()
+        try:
+            with deferred_interrupt() as interrupt:
+                while self.position.epoch < self.epochs and not self.position.stopped:
+                    self._epoch(interrupt)
+            self._finish()
+        finally:
+            self.history.seconds += time.perf_counter() - began
+            for callback in self.callbacks:
+                callback.end(self.history)
+        return self.history
+
+    def _announce(self, metrics: tuple[str, ...]) -> None:
+        model = self.objective.model
+        start = Start(
+            samples=len(self.data),
+            batch_size=min(self.batch_size, len(self.data)),
+            steps_per_epoch=self.per_epoch,
+            epochs=self.epochs,
+            epoch=self.position.epoch,
+            parameters=sum(p.spec.size for p in model.parameters.values()),
+            executor=self.history.executor,
+            metrics=metrics,
+            note=self.note,
+        )
+        for callback in self.callbacks:
+            callback.begin(start)
+
+    def _metric_names(self) -> tuple[str, ...]:
+        program, _ = self.compiled(self.batch_size if self.full else self.tail)
+        names = [n for n in program.outputs if n not in ("weight", "objective")]
+        return (*names, *(f"val_{n}" for n in names)) if self.evaluator else tuple(names)
+
+    def _finish(self) -> None:
+        """The parameters that the fit returns: the kept ones, else the averaged ones, else the last."""
+        if self.kept is not None:
+            self.state.update(snapshot(self.kept))
+        else:
+            self.state.update(snapshot(self._evaluated()))
+            self.history.kept = self.position.epoch - 1
+        self.history.stopped = self.position.stopped or "epochs"
+        self.history.sha256 = digest({name: self.state[name] for name in self.objective.model.parameters})
+        if self.folder is not None:
+            self.folder.history(self.history.to_json()["rows"])
+
+    def _evaluated(self) -> dict[str, Array]:
+        """Parameters and buffers as evaluation and predict use them."""
+        model = self.objective.model
+        return {name: self.state[self.averages.get(name, name)] for name in (*model.parameters, *model.buffers)}
+
+    # ------------------------------------------------------------------ an epoch
+
+    def _epoch(self, interrupt: Interrupt) -> None:
+        at = self.position
+        began = time.perf_counter() - at.seconds
+        order = batching.order(len(self.data), self.seed, self.past + at.epoch, self.shuffle)
+        inputs = self.data.inputs
+        if self.augment is not None:
+            inputs = self.augment(inputs, self.seed, self.past + at.epoch)
+        arrays = [*inputs.values(), *self.data.targets.values(), self.data.weight]
+        good = snapshot(self.state)
+        while at.batch < self.per_epoch:
+            stop = self._chunk(order, arrays, good)
+            at.seconds = time.perf_counter() - began
+            if interrupt.pressed:
+                self._interrupted()
+            if stop:
+                at.stopped = "callback"
+                return
+            if at.batch < self.per_epoch and self.checkpoint_every and self.steps % self.checkpoint_every == 0:
+                self._save()
+        self._end_epoch()
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return self.position.epoch * self.per_epoch + self.position.batch
+
+    def _interrupted(self) -> None:
+        if self.folder is not None:
+            self._save()
+        self.history.stopped = "interrupted"
+        raise KeyboardInterrupt
+
+    def _end_epoch(self) -> None:
+        at = self.position
+        weight = at.sums["weight"] or 1.0
+        row = {name: v / weight for name, v in at.sums.items() if name not in ("weight", "objective")}
+        if self.evaluator is not None and self.validation is not None:
+            found = self.evaluator(self._evaluated(), self.validation.arrays, self.validation.weight)
+            row |= {f"val_{name}": value for name, value in found.items()}
+        row["learning_rate"] = float(self._rates(self.steps - 1, 1)[0][0])
+        row["seconds"] = at.seconds
+        self.history.rows.append({"epoch": at.epoch, **row})
+        at.epoch, at.batch, at.sums, at.seconds = at.epoch + 1, 0, {}, 0.0
+        end = EpochEnd(at.epoch - 1, self.steps, row, self._keep)
+        if any([callback.epoch(end) for callback in self.callbacks]):
+            at.stopped = "early stopping"
+        last = at.epoch == self.epochs or bool(at.stopped)
+        due = time.perf_counter() - self.saved > _CHECKPOINT_SECONDS or self.checkpoint_every is not None
+        if self.folder is not None and (last or due):
+            self._save()
+
+    def _keep(self) -> None:
+        self.kept = snapshot(self._evaluated())
+        self.history.kept = self.position.epoch - 1
+
+    # ------------------------------------------------------------------ a chunk of steps
+
+    def _chunk(self, order: Array, arrays: list[Array], good: dict[str, Array]) -> bool:
+        """Some steps of one kind; whether a callback wants to stop."""
+        at, began = self.position, time.perf_counter()
+        count, rows = self._stretch()
+        watched = self._due(self.steps)
+        first = at.batch * self.batch_size
+        index = order[first : first + count * rows].reshape(count, rows)
+        rates = self._rates(self.steps, count)
+        program, ready = self.compiled(rows, watched)
+        before = snapshot(self.state)
+        done, found = ready.run(self.state, arrays, index, self._scalars(count, rates))
+        losses = found["loss"] / np.where(found["weight"] > 0, found["weight"], 1)
+        if at.first_loss is None and done:
+            at.first_loss = float(losses[0])
+        if done < count:
+            raise self._diverged(program, ready, before, arrays, index, rates, done)
+        if divergence.exploded(float(losses[-1]), at.first_loss or 0.0):
+            self.state.update(good)
+            raise self._report(None, program, arrays, index[-1], rates, count - 1, float(losses[-1]), explosion=True)
+        for name in (n for n in program.outputs if ":" not in n):  # a colon marks what is watched
+            for value in found[name]:
+                at.sums[name] = at.sums.get(name, 0.0) + float(value)
+        step = self.steps
+        at.batch += count
+        seconds = time.perf_counter() - began
+        self.pace = self.chunk_steps or max(1, min(self.pace * 2, int(_CHUNK_SECONDS / max(seconds / count, 1e-9))))
+        return self._tell(step, losses, float(rates[0][-1]), found, watched, index.size)
+
+    def _stretch(self) -> tuple[int, int]:
+        """How many steps may run in one call, and the rows of each."""
+        at = self.position
+        if at.batch >= self.full:
+            return 1, self.tail
+        most = min(self.pace, self.full - at.batch)
+        if self.checkpoint_every:
+            most = min(most, self.checkpoint_every - self.steps % self.checkpoint_every)
+        step, due, count = self.steps, self._due(self.steps), 1
+        while count < most and self._due(step + count) == due:
+            count += 1
+        return count, min(self.batch_size, len(self.data))
+
+    def _due(self, step: int) -> bool:
+        return any(c.watch and step % c.every == 0 for c in self.callbacks)
+
+    def compiled(self, rows: int, watched: bool = False) -> tuple[Program, Epoch]:
+        """The training program for a batch of ``rows``, made once."""
+        key = (min(rows, len(self.data)), watched)
+        if key not in self.programs:
+            program = self.objective.training(key[0], self.watches if watched else ())
+            self.programs[key] = program, epoch(program, executor=self.executor)
+        return self.programs[key]
+
+    def _rates(self, step: int, count: int) -> list[Array]:
+        """The learning rate of every group at ``count`` steps."""
+        plateau = float(np.prod([c.rate_factor() for c in self.callbacks]))
+        factors = [self.schedule(step + k, self.total, self.per_epoch) * plateau for k in range(count)]
+        return [np.array([rate * f for f in factors], self.objective.model.dtype) for rate in self.rates.values()]
+
+    def _scalars(self, count: int, rates: list[Array]) -> list[Array]:
+        step = np.arange(self.steps, self.steps + count)
+        t = (self.taken + step + 1).astype(self.objective.model.dtype)
+        return [t, np.full(count, self.seed), self.past * self.per_epoch + step, *rates]
+
+    def _tell(
+        self, step: int, losses: Array, rate: float, found: Mapping[str, Array], watched: bool, samples: int
+    ) -> bool:
+        steps = np.arange(step, step + len(losses))
+        answers = []
+        for callback in self.callbacks:
+            due = steps % callback.every == 0 if watched and callback.watch else np.zeros(len(steps), bool)
+            patterns = [w.key(w.names) for w in callback.watch] if due.any() else []
+            seen = {k: v[due] for k, v in found.items() if any(fnmatch.fnmatchcase(k, p) for p in patterns)}
+            chunk = Chunk(self.position.epoch, step, losses, rate, samples, seen, steps[due])
+            answers.append(callback.chunk(chunk))
+        return any(answers)
+
+    # ------------------------------------------------------------------ divergence
+
+    def _diverged(
+        self,
+        program: Program,
+        ready: Epoch,
+        before: dict[str, Array],
+        arrays: list[Array],
+        index: Array,
+        rates: list[Array],
+        done: int,
+    ) -> DivergenceError:
+        """Finds the first step of the chunk that left the finite numbers, and the node in it; keeps the state before."""
+        scalars = self._scalars(len(index), rates)
+        self.state.update(before)
+        bad = done
+        for k in range(done):
+            good = snapshot(self.state)
+            ready.run(self.state, arrays, index[k : k + 1], [s[k : k + 1] for s in scalars])
+            if not finite(self.state):
+                self.state.update(good)
+                bad = k
+                break
+        inputs = [*program.batch, *program.scalars, *program.state]
+        values = [*(a[index[bad]] for a in arrays), *(s[bad] for s in scalars)]
+        given = dict(zip(inputs, [*values, *(self.state[x.meta["name"]] for x in program.state)], strict=True))
+        node = divergence.first_non_finite(program, given)
+        return self._report(node, program, arrays, index[bad], rates, bad, float("nan"), explosion=False)
+
+    def _report(
+        self,
+        node: Any,
+        program: Program,
+        arrays: list[Array],
+        rows: Array,
+        rates: list[Array],
+        k: int,
+        loss: float,
+        *,
+        explosion: bool,
+    ) -> DivergenceError:
+        named = {name: float(r[k]) for name, r in zip(self.rates, rates, strict=True)}
+        watches = [Watch(name, of="gradient") for name in self.objective.model.parameters]
+        ready = epoch(self.objective.training(len(rows), watches), executor="reference")
+        scalars = [s[k : k + 1] for s in self._scalars(k + 1, rates)]
+        with contextlib.suppress(DivergenceError):
+            _, found = ready.run(dict(snapshot(self.state)), arrays, rows[None], scalars)
+        gradients = [v for name, v in found.items() if name.startswith("gradient:")]
+        norm = divergence.gradient_norm(gradients) if len(found["loss"]) else float("nan")
+        return divergence.report(
+            node, epoch=self.position.epoch, batch=self.position.batch + k, loss=loss, rates=named, norm=norm,
+            explosion=explosion,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _save(self) -> None:
+        assert self.folder is not None
+        arrays = {f"state/{name}": a for name, a in self.state.items()}
+        arrays |= {f"kept/{name}": a for name, a in (self.kept or {}).items()}
+        header = {
+            "kind": "checkpoint",
+            "settings": dict(self.settings),
+            "data": fingerprint(self.data.arrays),
+            "position": vars(self.position),
+            "history": self.history.to_json(),
+            "callbacks": [c.memory() for c in self.callbacks],
+            "rates": self.rates,
+        }
+        self.folder.save(arrays, header)
+        self.folder.history(self.history.to_json()["rows"])
+        self.saved = time.perf_counter()
+
+    def _load(self) -> None:
+        found = self.folder.load(fingerprint(self.data.arrays), self.settings) if self.folder is not None else None
+        if found is None:
+            return
+        header, arrays = found
+        self.position = Position(**header["position"])
+        self.history = History.from_json(header["history"])
+        self.rates = dict(header["rates"])
+        self.state.update({n.removeprefix("state/"): a for n, a in arrays.items() if n.startswith("state/")})
+        kept = {n.removeprefix("kept/"): a for n, a in arrays.items() if n.startswith("kept/")}
+        self.kept = kept or None
+        for callback, memory in zip(self.callbacks, header["callbacks"], strict=True):
+            callback.remember(memory)
+
+

@@ -1,0 +1,122 @@
+"""From what a person hands over to what the loop takes: checked arrays, a model, an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule import data as door
+from chainrule import losses as loss_room
+from chainrule.errors import ConfigError, DataError, ShapeError
+from chainrule.executors import Array
+from chainrule.spec import Spec
+from chainrule.train.loop import Data
+from chainrule.train.objective import Model
+
+__all__ = ["choose_losses", "choose_metrics", "hold_out", "output_specs", "prepare_data", "sample_specs", "take_inputs"]
+
+
+def sample_specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
+    """The spec of one row of each array."""
+    return {name: Spec(a.shape[1:], a.dtype) for name, a in arrays.items()}
+
+
+def take_inputs(x: Any, dtype: np.dtype, model: Model | None = None) -> dict[str, Array]:
+    """Inputs by name, checked and cast; against the model's where it is built."""
+    arrays: dict[str, Array] = door.check_inputs(door.as_named(x, "x"), dtype=dtype, what="x")
+    if model is None:
+        return arrays
+    if set(arrays) != set(model.inputs):
+        raise DataError(f"x has inputs {sorted(arrays)}, the network takes {sorted(model.inputs)}")
+    for name, spec in model.inputs.items():
+        found = arrays[name]
+        if found.shape[1:] != spec.shape:
+            raise ShapeError(
+                f"{name}: rows of shape {found.shape[1:]} given, the network was built for {spec.shape}; "
+                "give the same features in the same order, or build another network"
+            )
+        if found.dtype != spec.dtype:
+            arrays[name] = found.astype(spec.dtype)
+    return {name: arrays[name] for name in model.inputs}
+
+
+def output_specs(model: Model) -> dict[str, Spec]:
+    """The outputs for a batch of two."""
+    outputs, _ = model.trace(model.batch_inputs(2), training=False)
+    return {name: node.spec for name, node in outputs.items()}
+
+
+def choose_losses(loss: Any, targets: Mapping[str, Array], outputs: Mapping[str, Spec]) -> dict[str, Any]:
+    """A loss for every output; where none is given, the one that the target's kind asks for."""
+    given = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
+    if set(given) != set(outputs):
+        raise ConfigError(f"the losses are for {sorted(given)}, the network's outputs are {sorted(outputs)}")
+    if set(targets) != set(outputs):
+        raise DataError(f"y has targets {sorted(targets)}, the network's outputs are {sorted(outputs)}")
+    return {
+        name: _default_loss(targets[name], outputs[name]) if given[name] is None else loss_room.resolve_loss(given[name])
+        for name in outputs
+    }
+
+
+def _default_loss(y: Array, output: Spec) -> Any:
+    """Maximum likelihood: classes are categorical (two of them on one output: Bernoulli), numbers Gaussian."""
+    if y.dtype.kind in "biu":
+        return loss_room.BinaryCrossEntropy() if output.shape[-1] == 1 else loss_room.CrossEntropy()
+    return loss_room.MeanSquaredError()
+
+
+def choose_metrics(
+    metrics: Sequence[str] | Mapping[str, Callable[..., Any]] | None, losses: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Metrics by name. By default the accuracy, where all losses are of classes."""
+    if metrics is None:
+        classes = (loss_room.CrossEntropy, loss_room.BinaryCrossEntropy, loss_room.Focal)
+        return {"accuracy": loss_room.resolve_metric("accuracy")} if all(isinstance(v, classes) for v in losses.values()) else {}
+    if isinstance(metrics, Mapping):
+        return {name: loss_room.resolve_metric(m) for name, m in metrics.items()}
+    return {name: loss_room.resolve_metric(name) for name in metrics}
+
+
+def prepare_data(
+    inputs: dict[str, Array], y: Any, weight: Any, losses: Any, outputs: Mapping[str, Spec], dtype: np.dtype
+) -> tuple[Data, dict[str, Any]]:
+    """Inputs, targets and weights of equal length, the targets as their losses want them; and the losses by output."""
+    targets = {name: np.asarray(a) for name, a in door.as_named(y, "y").items()}
+    rows = len(next(iter(inputs.values())))
+    for name, a in targets.items():
+        if not a.ndim or len(a) != rows:
+            raise DataError(f"x has {rows} rows, {name} has {len(a) if a.ndim else 'none'}; they must be equal")
+    chosen = choose_losses(losses, targets, outputs)
+    checked = {}
+    for name, loss in chosen.items():
+        y = targets[name]
+        y = loss.check_target(y, outputs[name]) if isinstance(loss, loss_room.Loss) else y
+        checked[name] = y.astype(dtype) if y.dtype.kind == "f" else y
+    return Data(inputs, checked, _weights(weight, rows, dtype)), chosen
+
+
+def _weights(weight: Any, rows: int, dtype: np.dtype) -> Array:
+    if weight is None:
+        return np.ones(rows, dtype)
+    return door.check_weights(weight, rows=rows, dtype=dtype)
+
+
+def hold_out(data: Data, share: float, seed: int) -> tuple[Data, Data]:
+    """(training, validation): a share of the rows is held out, stratified where the one target is of classes."""
+    (target, *others) = data.targets.values()
+    classes = not others and target.ndim == 1 and target.dtype.kind in "iu"
+    train, held = door.split(len(data), share, seed, stratify=target if classes else None)
+    return take_rows(data, train), take_rows(data, held)
+
+
+def take_rows(data: Data, rows: Array) -> Data:
+    """Some of the rows."""
+    return Data(
+        {n: a[rows] for n, a in data.inputs.items()},
+        {n: a[rows] for n, a in data.targets.items()},
+        data.weight[rows],
+    )
+

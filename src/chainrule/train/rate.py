@@ -1,0 +1,82 @@
+"""Choosing a learning rate: the range test, and ``learning_rate="auto"``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainrule import data as batching
+from chainrule.errors import DivergenceError
+from chainrule.executors import Array
+from chainrule.train.loop import Fit
+from chainrule.train.state import snapshot
+
+__all__ = ["RateTest", "automatic_rate", "range_test"]
+
+_AUTO_STEPS = 200
+
+
+@dataclass(frozen=True)
+class RateTest:
+    """Learning rates that rise step by step, the smoothed loss at each, and the suggested one.
+
+    suggestion    the rate at which the smoothed loss fell fastest
+    """
+
+    rates: Array
+    losses: Array
+    suggestion: float
+
+
+def _trial(fit: Fit, rates: Array) -> Array:
+    """The losses of steps at the given rates, from a copy of the state; shorter where the numbers gave out."""
+    state, rows = snapshot(fit.state), min(fit.batch_size, len(fit.data))
+    _, ready = fit.compiled(rows)
+    per_epoch = max(len(fit.data) // rows, 1)
+    epochs = -(-len(rates) // per_epoch)
+    orders = [batching.order(len(fit.data), fit.seed, e, True)[: per_epoch * rows] for e in range(epochs)]
+    index = np.concatenate(orders).reshape(-1, rows)[: len(rates)]
+    arrays = [*fit.data.arrays.values(), fit.data.weight]
+    dtype = fit.objective.model.dtype
+    scalars = [np.arange(1, len(rates) + 1).astype(dtype), np.full(len(rates), fit.seed), np.arange(len(rates))]
+    done, found = ready.run(state, arrays, index, [*scalars, *[rates.astype(dtype)] * len(fit.rates)])
+    return found["loss"][:done].astype(np.float64) / found["weight"][:done]
+
+
+def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateTest:
+    """The learning-rate range test (Smith 2017, section 3.3): the loss while the rate rises geometrically.
+
+    The losses are smoothed by a bias-corrected moving average of 0.9; the test ends where the smoothed loss is four
+    times its minimum. The suggestion is the rate at which it falls fastest per decade.
+    """
+    rates = np.geomspace(low, high, steps)
+    losses = _trial(fit, rates)
+    smooth, running, best = [], 0.0, np.inf
+    for k, loss in enumerate(losses):
+        running = 0.9 * running + 0.1 * float(loss)
+        smooth.append(running / (1 - 0.9 ** (k + 1)))
+        best = min(best, smooth[-1])
+        if k > 10 and smooth[-1] > 4 * best:
+            break
+    curve = np.array(smooth)
+    slope = np.gradient(curve, np.log10(rates[: len(curve)])) if len(curve) > 1 else np.zeros(1)
+    return RateTest(rates[: len(curve)], curve, float(rates[int(np.argmin(slope))]))
+
+
+def automatic_rate(fit: Fit) -> float:
+    """``learning_rate="auto"``: 1, then 0.1, 0.01 … until training no longer diverges.
+
+    A rate is refused where the loss leaves the finite numbers, or where over the last quarter of a trial of up to 200
+    steps it is not below its start. Every trial begins from the same state.
+    """
+    steps = max(10, min(_AUTO_STEPS, fit.total))
+    for power in range(8):
+        rate = 10.0**-power
+        losses = _trial(fit, np.full(steps, rate))
+        if len(losses) == steps and np.mean(losses[-max(steps // 4, 1) :]) < losses[0]:
+            return rate
+    raise DivergenceError(
+        'learning_rate="auto" found no rate between 1 and 1e-7 at which the loss falls; '
+        "check the data (scale, labels) and the loss"
+    )

@@ -1,0 +1,218 @@
+"""Network as a person uses it: predictions, files, several inputs and outputs, concurrency."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.errors import ConfigError, DataError, ModelFileError, ShapeError
+from chainrule.nn import Dense
+from chainrule.ops import relu, tanh
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(200, 4)).astype("float32")
+LABELS = (X[:, 0] > 0).astype("int64")
+Y = X @ rng.normal(size=(4, 2)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    net = cr.Network(Dense(8), relu, Dense(2), seed=1)
+    net.fit(X, LABELS, epochs=5, verbose=0)
+    return net
+
+
+def by_hand(net, x):
+    return np.maximum(x @ net["dense_0/W"] + net["dense_0/b"], 0) @ net["dense_1/W"] + net["dense_1/b"]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 64, 65, 200])
+def test_predictions_equal_numpy_whatever_the_number_of_rows(classifier, rows):
+    z = by_hand(classifier, X[:rows])
+    np.testing.assert_allclose(classifier.output(X[:rows]), z, rtol=1e-4, atol=1e-5)
+    assert classifier.predict(X[:rows]).tolist() == z.argmax(1).tolist()
+    e = np.exp(z - z.max(1, keepdims=True))
+    np.testing.assert_allclose(classifier.predict_proba(X[:rows]), e / e.sum(1, keepdims=True), rtol=1e-4, atol=1e-6)
+
+
+def test_evaluate_is_the_weighted_mean(classifier):
+    weight = rng.uniform(0, 1, 200)
+    z = by_hand(classifier, X.astype("float64"))
+    losses = np.log(np.exp(z).sum(1)) - z[np.arange(200), LABELS]
+    found = classifier.evaluate(X, LABELS, sample_weight=weight)
+    assert found["loss"] == pytest.approx((losses * weight).sum() / weight.sum(), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(((z.argmax(1) == LABELS) * weight).sum() / weight.sum(), rel=1e-6)
+
+
+def test_a_regression_predicts_values():
+    net = cr.Network(Dense(2), seed=0)
+    net.fit(X, Y, epochs=200, learning_rate=0.05, verbose=0)
+    np.testing.assert_allclose(net.predict(X), Y, atol=0.05)
+    with pytest.raises(ConfigError, match="class probabilities"):
+        net.predict_proba(X)
+
+
+def test_a_file_gives_the_same_network_in_a_fresh_process(classifier, tmp_path):
+    path = tmp_path / "model.safetensors"
+    classifier.save(path)
+    np.save(tmp_path / "x.npy", X)
+    program = "import sys, numpy, chainrule; net = chainrule.load(sys.argv[1]); print(net.output(numpy.load(sys.argv[2])).tobytes().hex())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, path, tmp_path / "x.npy"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == classifier.output(X).tobytes().hex()
+    loaded = cr.load(path)
+    assert loaded.history["loss"].tolist() == classifier.history["loss"].tolist()
+    assert loaded.evaluate(X, LABELS) == classifier.evaluate(X, LABELS)
+
+
+def test_the_public_safetensors_package_reads_the_file(classifier, tmp_path):
+    classifier.save(tmp_path / "m.safetensors")
+    arrays = load_file(tmp_path / "m.safetensors")
+    assert arrays.keys() == classifier.state.keys()
+    assert all((arrays[n] == v).all() for n, v in classifier.state.items())
+
+
+def test_warm_start_goes_on_after_a_file(tmp_path):
+    options = {"batch_size": 20, "schedule": cr.optim.Constant(), "verbose": 0}
+    one = cr.Network(Dense(8), relu, Dense(2), seed=1)
+    one.fit(X, LABELS, epochs=4, **options)
+    two = cr.Network(Dense(8), relu, Dense(2), seed=1)
+    two.fit(X, LABELS, epochs=2, **options)
+    two.save(tmp_path / "m.safetensors", optimizer_state=True)
+    three = cr.load(tmp_path / "m.safetensors")
+    three.fit(X, LABELS, epochs=2, warm_start=True, **options)
+    assert all(one[n].tobytes() == three[n].tobytes() for n in one.parameters)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda h: h.update(layer={"type": "Danse", "version": 1}), "Danse"),
+        (lambda h: h.update(dtype="complex64"), "complex64"),
+        (lambda h: h.pop("inputs"), "inputs"),
+        (lambda h: h["inputs"]["x"].update(shape=[7]), "dense_0/W"),
+        (lambda h: h.update(kind="checkpoint"), "checkpoint"),
+        (lambda h: h.update(metrics=["nonsense"]), "nonsense"),
+        (lambda h: h.update(seed="three"), "seed"),
+        (lambda h: h["inputs"]["x"].update(shape=[2**40]), None),
+    ],
+)
+def test_a_header_that_describes_no_network_is_refused(classifier, tmp_path, change, says):
+    from chainrule.storage import read_tensors, write_tensors
+
+    classifier.save(tmp_path / "m")
+    header, arrays = read_tensors(tmp_path / "m")
+    change(header)
+    write_tensors(tmp_path / "bad", arrays, header)
+    began = time.perf_counter()
+    with pytest.raises(ModelFileError, match=says):
+        cr.load(tmp_path / "bad")
+    assert time.perf_counter() - began < 1
+
+
+@dataclass(frozen=True)
+class TwoTowers(nn.Layer):
+    """Two inputs, two outputs, one shared tower."""
+
+    tower: Dense = Dense(5)
+    classes: Dense = Dense(2)
+    value: Dense = Dense(1)
+
+    def __call__(self, x, run):
+        with run.shared("tower"):
+            h = tanh(run.apply("tower", self.tower, x["left"])) + tanh(run.apply("tower", self.tower, x["right"]))
+        return {"kind": run.apply("classes", self.classes, h), "size": run.apply("value", self.value, h)}
+
+
+def test_several_inputs_outputs_and_losses(tmp_path):
+    net = cr.Network(TwoTowers(), seed=0)
+    x = {"left": X[:, :2], "right": X[:, 2:]}
+    y = {"kind": LABELS, "size": Y[:, :1]}
+    history = net.fit(x, y, loss={"kind": None, "size": None}, epochs=60, learning_rate=0.05, verbose=0)
+    assert history["loss"][-1] < 0.75 * history["loss"][0]
+    np.testing.assert_allclose(history["loss"], history["loss/kind"] + history["loss/size"], rtol=1e-6)
+    found = net.predict(x)
+    assert found["kind"].shape == (200,)
+    assert found["size"].shape == (200, 1)
+    net.save(tmp_path / "m")
+    with pytest.raises(ModelFileError, match="TwoTowers"):
+        cr.load(tmp_path / "m")
+    again = cr.load(tmp_path / "m", custom=[TwoTowers])
+    assert (again.predict(x)["size"] == found["size"]).all()
+    with pytest.raises(DataError, match="left"):
+        net.predict({"left": X[:, :2]})
+
+
+def test_concurrent_predictions_are_safe(classifier):
+    expected = [classifier.output(X[k : k + 70]) for k in range(8)]
+    wrong = []
+
+    def work(k):
+        for _ in range(20):
+            if not (classifier.output(X[k : k + 70]) == expected[k]).all():
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_summary_counts_the_reference_network():
+    text = cr.Network(Dense(225), relu, Dense(144), relu, Dense(10)).build(784).summary()
+    assert "210,619 parameters" in text
+    assert "210,240 multiply-adds a sample" in text
+    assert "(batch, 144)" in text
+
+
+def test_uint8_images_stay_uint8_until_they_are_gathered():
+    images = rng.integers(0, 256, (50, 9)).astype("uint8")
+    net = cr.Network(nn.Rescale(), Dense(2), seed=0)
+    net.fit(images, images[:, 0] % 2, epochs=1, verbose=0)
+    assert net.model.inputs["x"].dtype == np.uint8
+    np.testing.assert_allclose(
+        net.output(images), (images / 255) @ net["dense_0/W"] + net["dense_0/b"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_float64_networks_compute_in_float64():
+    net = cr.Network(Dense(3), tanh, Dense(1), dtype="float64", seed=0)
+    net.fit(X.astype("float64"), Y[:, :1].astype("float64"), epochs=1, verbose=0)
+    assert net.output(X).dtype == np.float64
+    assert all(v.dtype == np.float64 for v in net.parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (lambda: cr.Network(Dense(3), seed=1.5), ConfigError, "seed"),
+        (lambda: cr.Network(Dense(3), dtype="int32"), ConfigError, "float32 or float64"),
+        (lambda: cr.Network(Dense), ConfigError, "Dense"),
+        (lambda: cr.Network(lambda z: z), ConfigError, None),
+        (lambda: cr.Network(Dense(3)).predict(X), ConfigError, "fit"),
+        (lambda: cr.Network(Dense(3)).build(4)["dense_0/w"], ConfigError, "dense_0/W"),
+        (lambda: cr.Network(Dense(3)).build(4).__setitem__("dense_0/W", np.zeros(3)), ShapeError, "dense_0/W"),
+        (lambda: cr.Network(Dense(3)).fit(X, Y, verbose=0), (ShapeError, DataError), None),
+        (lambda: cr.Netwrk, AttributeError, "did you mean 'Network'"),
+    ],
+)
+def test_mistakes_are_named(wrong, error, says):
+    with pytest.raises(error, match=says):
+        wrong()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 64, 65, 130])
+def test_a_row_is_predicted_alike_in_any_company(classifier, rows):
+    np.testing.assert_allclose(classifier.output(X[:rows])[0], classifier.output(X)[0], rtol=1e-5, atol=1e-6)

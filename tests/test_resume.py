@@ -1,0 +1,229 @@
+"""Stopped at any point and resumed: the same final bits as a run that was never stopped (promise 2)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import storage
+from chainrule.errors import ConfigError, DataError, RunInUseError
+from chainrule.nn import BatchNorm, Dense, Dropout
+from chainrule.ops import relu
+from chainrule.storage import atomic, read_tensors
+from chainrule.train import EarlyStopping, Plateau
+
+PROGRAM = """
+import sys, numpy as np, chainrule as cr
+from chainrule.nn import BatchNorm, Dense, Dropout
+from chainrule.train import EarlyStopping, Plateau
+rng = np.random.default_rng(0)
+x = rng.normal(size=(83, 5)).astype("float32")
+y = (x[:, 0] * x[:, 1] > 0).astype("int32")
+net = cr.Network(Dense(16), BatchNorm(), cr.ops.relu, Dropout(0.2), Dense(2), seed=4)
+history = net.fit(
+    x, y, epochs=EPOCHS, batch_size=7, validation=0.2, learning_rate=0.01, run_dir=sys.argv[1], resume=True,
+    optimizer=cr.optim.Adam(average=cr.optim.EMA(0.9)), schedule=cr.optim.Cosine(), checkpoint_every=3,
+    callbacks=[EarlyStopping(patience=100), Plateau(patience=2)], verbose=0,
+)
+print(history.sha256, flush=True)
+"""
+
+
+def fit(folder, epochs: int = 6, **options: Any) -> str:
+    """Every part of the state takes part: dropout, batch statistics, slots, averages, best parameters, plateau."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(83, 5)).astype("float32")
+    y = (x[:, 0] * x[:, 1] > 0).astype("int32")
+    net = cr.Network(Dense(16), BatchNorm(), relu, Dropout(0.2), Dense(2), seed=4)
+    settings = {
+        "epochs": epochs,
+        "batch_size": 7,
+        "validation": 0.2,
+        "learning_rate": 0.01,
+        "run_dir": folder,
+        "resume": True,
+        "optimizer": cr.optim.Adam(average=cr.optim.EMA(0.9)),
+        "schedule": cr.optim.Cosine(),
+        "checkpoint_every": 3,
+        "callbacks": [EarlyStopping(patience=100), Plateau(patience=2)],
+        "verbose": 0,
+    }
+    return net.fit(x, y, **{**settings, **options}).sha256
+
+
+class _Killed(BaseException):
+    """Nothing after this happens any more."""
+
+
+class _System:
+    """Stands in for ``os`` in the writer: call number ``at`` fails with an error, or is the last one ever made."""
+
+    def __init__(self, at: int | None, error: int | None) -> None:
+        self.at, self.error, self.calls, self.dead = at, error, 0, False
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in ("open", "fsync", "replace", "unlink", "close", "chmod"):
+            return real
+
+        def call(*args: Any, **options: Any) -> Any:
+            if self.dead:
+                raise _Killed
+            self.calls += 1
+            if self.calls == self.at:
+                if self.error is not None:
+                    raise OSError(self.error, os.strerror(self.error))
+                self.dead = True
+                raise _Killed
+            return real(*args, **options)
+
+        return call
+
+
+def broken_fit(folder, at: int | None, error: int | None) -> int:
+    """A fit in which one system call goes wrong. → how many calls were made"""
+    system = _System(at, error)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atomic, "os", system)
+        try:
+            fit(folder)
+        except (_Killed, OSError):
+            assert at is not None
+    return system.calls
+
+
+def check_every(tmp_path, error: int | None, stride: int) -> None:
+    expected = fit(tmp_path / "whole")
+    calls = broken_fit(tmp_path / "counted", None, None)
+    assert calls > 50
+    for at in range(1, calls + 1, stride):
+        folder = tmp_path / str(at)
+        broken_fit(folder, at, error)
+        if (folder / "checkpoint.safetensors").exists():
+            read_tensors(folder / "checkpoint.safetensors")  # whatever happened, the last checkpoint is whole
+        assert fit(folder) == expected, f"call {at}"
+
+
+@pytest.mark.parametrize("error", [None, errno.ENOSPC])
+def test_a_run_broken_at_a_system_call_resumes_to_the_same_bits(tmp_path, error):
+    check_every(tmp_path, error, stride=41)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])
+def test_a_run_broken_at_any_system_call_resumes_to_the_same_bits(tmp_path, error):
+    check_every(tmp_path, error, stride=1)
+
+
+def killed_runs(tmp_path, count: int, epochs: int) -> None:
+    """kill -9 at random moments, again and again until the run comes through; the bits are those of a whole run."""
+    program = PROGRAM.replace("EPOCHS", str(epochs))
+    began = time.perf_counter()
+    whole = subprocess.run([sys.executable, "-c", program, tmp_path / "whole"], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - began
+    moments, killed = random.Random(7), 0
+    while killed < count:
+        folder = tmp_path / f"run {killed}"
+        while True:
+            process = subprocess.Popen([sys.executable, "-c", program, folder], stdout=subprocess.PIPE, text=True)
+            try:
+                out, _ = process.communicate(timeout=moments.uniform(0.3 * seconds, seconds))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                killed += 1
+                continue
+            assert process.returncode == 0
+            assert out == whole.stdout
+            break
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    killed_runs(tmp_path, count=2, epochs=20)
+
+
+@pytest.mark.long
+def test_thirty_kills_at_random_moments(tmp_path):
+    killed_runs(tmp_path, count=30, epochs=40)
+
+
+def test_ctrl_c_keeps_the_last_complete_step_and_resumes_to_the_same_bits(tmp_path):
+    expected = fit(tmp_path / "whole")
+
+    class PressAt(cr.train.Callback):
+        def chunk(self, chunk):
+            if chunk.step >= 20:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run", callbacks=[EarlyStopping(patience=100), Plateau(patience=2), PressAt()])
+    assert signal.getsignal(signal.SIGINT) is before
+    header, _ = read_tensors(tmp_path / "run" / "checkpoint.safetensors")
+    assert header["position"]["batch"] > 0
+    header["callbacks"].pop()  # the finger is no part of the run
+    assert fit(tmp_path / "run", callbacks=[EarlyStopping(patience=100), Plateau(patience=2), cr.train.Callback()]) == expected
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    first = fit(tmp_path / "run")
+    began = time.perf_counter()
+    assert fit(tmp_path / "run") == first
+    assert time.perf_counter() - began < 2
+
+
+def test_the_folder_tells_the_run(tmp_path):
+    fit(tmp_path / "run")
+    found = {p.name for p in (tmp_path / "run").iterdir()} - {".lock"}
+    assert found == {"config.json", "environment.json", "history.jsonl", "checkpoint.safetensors", "model.safetensors"}
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert len(lines) == 6
+    assert json.loads(lines[0])["epoch"] == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["batch_size"] == 7
+    assert config["optimizer"]["type"] == "Adam"
+    assert cr.load(tmp_path / "run" / "model.safetensors").history.sha256
+
+
+def test_a_folder_with_a_run_is_not_written_over(tmp_path):
+    fit(tmp_path / "run")
+    with pytest.raises(ConfigError, match="resume=True"):
+        fit(tmp_path / "run", resume=False)
+
+
+def test_other_data_are_refused(tmp_path):
+    fit(tmp_path / "run")
+    rng = np.random.default_rng(1)
+    net = cr.Network(Dense(16), BatchNorm(), relu, Dropout(0.2), Dense(2), seed=4)
+    with pytest.raises((DataError, ConfigError), match="other data|another"):
+        net.fit(rng.normal(size=(83, 5)), rng.integers(0, 2, 83), run_dir=tmp_path / "run", resume=True, verbose=0)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 8}, {"schedule": cr.optim.Linear()}, {"optimizer": "adam"}])
+def test_other_settings_are_refused(tmp_path, change):
+    fit(tmp_path / "run", epochs=2)
+    with pytest.raises(ConfigError, match="begun with another"):
+        fit(tmp_path / "run", epochs=2, **change)
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    with storage.RunLock(tmp_path / "run"), pytest.raises(RunInUseError, match="in use by PID"):
+        fit(tmp_path / "run")
+
+
+def test_what_could_not_be_saved_is_refused_before_training(tmp_path):
+    with pytest.raises(ConfigError, match="lambda|no name"):
+        fit(tmp_path / "run", loss=lambda o, t: cr.ops.sum(o, -1))
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.json"))

@@ -1,0 +1,356 @@
+"""The training loop against NumPy by hand, and its promises: exact weighting, watching, stopping, divergence."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule import ops
+from chainrule.errors import ConfigError, DataError, DivergenceError, ShapeError
+from chainrule.nn import BatchNorm, Dense, Dropout
+from chainrule.ops import relu, tanh
+from chainrule.train import Callback, EarlyStopping, Plateau, Progress, Recorder, Watch
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(53, 4))
+Y = np.sin(X @ rng.normal(size=(4, 2)))
+LABELS = (X[:, 0] * X[:, 1] > 0).astype("int32")
+QUIET = {"verbose": 0, "schedule": cr.optim.Constant()}
+
+
+def network(**options):
+    return cr.Network(Dense(6), tanh, Dense(2), **{"seed": 3, "dtype": "float64", **options})
+
+
+def classifier(**options):
+    return cr.Network(Dense(8), relu, Dense(2), **{"seed": 3, **options})
+
+
+def by_hand(net, x, y, orders, batch, rate, weight=None):
+    """SGD on the mean squared error of Dense-tanh-Dense; the losses of each epoch are weighted by rows."""
+    W0, b0, W1, b1 = (net[f"dense_{i}/{n}"] for i in (0, 1) for n in ("W", "b"))
+    weight = np.ones(len(x)) if weight is None else weight
+    history = []
+    for order in orders:
+        total = 0.0
+        for start in range(0, len(x), batch):
+            rows = order[start : start + batch]
+            h = np.tanh(x[rows] @ W0 + b0)
+            residual = h @ W1 + b1 - y[rows]
+            w = weight[rows] / weight[rows].sum()
+            total += (weight[rows] * (residual**2).mean(1)).sum()
+            d1 = w[:, None] * 2 * residual / residual.shape[1]
+            d0 = (d1 @ W1.T) * (1 - h**2)
+            W1, b1 = W1 - rate * h.T @ d1, b1 - rate * d1.sum(0)
+            W0, b0 = W0 - rate * x[rows].T @ d0, b0 - rate * d0.sum(0)
+        history.append(total / weight.sum())
+    return [W0, b0, W1, b1], history
+
+
+@pytest.mark.parametrize("batch", [53, 10, 1, 52])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fit_equals_numpy_by_hand(batch, weighted):
+    net = network().build(4, dtype="float64")
+    weight = rng.uniform(0.5, 2, 53) if weighted else None
+    orders = [cr.data.order(53, 3, e) for e in range(3)]
+    expected, losses = by_hand(net, X, Y, orders, batch, 0.1, weight)
+    history = net.fit(X, Y, optimizer=cr.optim.SGD(0.1), epochs=3, batch_size=batch, sample_weight=weight, **QUIET)
+    for name, value in zip(["dense_0/W", "dense_0/b", "dense_1/W", "dense_1/b"], expected, strict=True):
+        np.testing.assert_allclose(net[name], value, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(history["loss"], losses, rtol=1e-12)
+
+
+def test_a_weight_of_two_is_a_row_given_twice():
+    twice, weighted = network(), network()
+    twice.fit(np.concatenate([X, X[:5]]), np.concatenate([Y, Y[:5]]), epochs=5, batch_size=58, **QUIET)
+    weighted.fit(X, Y, epochs=5, batch_size=53, sample_weight=np.where(np.arange(53) < 5, 2, 1), **QUIET)
+    for name, value in twice.parameters.items():
+        np.testing.assert_allclose(weighted[name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_of_weight_zero_gives_no_nan():
+    net = network()
+    net.fit(X, Y, epochs=2, batch_size=10, sample_weight=np.arange(53) < 2, **QUIET)
+    assert all(np.isfinite(v).all() for v in net.parameters.values())
+
+
+def test_same_seed_same_bits_and_other_seeds_differ():
+    hashes = [classifier(seed=s).fit(X, LABELS, epochs=2, verbose=0).sha256 for s in (1, 1, 2)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_two_warm_fits_equal_one():
+    one, two = (cr.Network(Dense(8), relu, Dropout(0.5), Dense(2), seed=1) for _ in range(2))
+    one.fit(X, LABELS, epochs=4, batch_size=10, **QUIET)
+    two.fit(X, LABELS, epochs=1, batch_size=10, **QUIET)
+    two.fit(X, LABELS, epochs=3, batch_size=10, warm_start=True, **QUIET)
+    assert all(one[name].tobytes() == two[name].tobytes() for name in one.parameters)
+
+
+# ------------------------------------------------------------------ chunks
+
+
+def fixed_chunks(net, chunk, callbacks=(), **options):
+    """A fit whose chunks have one length; -> the final bits."""
+    fit, _ = net._prepare(X, LABELS, epochs=2, batch_size=5, validation=0.2, callbacks=callbacks, **options)
+    fit.chunk_steps = fit.pace = chunk
+    fit.run()
+    return fit
+
+
+@given(chunk=st.integers(1, 40), every=st.integers(1, 7))
+@settings(max_examples=12, deadline=None)
+def test_chunk_lengths_never_change_bits(chunk, every):
+    def build():
+        return cr.Network(Dense(8), BatchNorm(), relu, Dropout(0.3), Dense(2), seed=2)
+
+    watch = Watch("*/W", of="gradient", reduce=ops.norm)
+    seen = [Recorder(watch, every=every), Recorder(watch, every=every)]
+    one = fixed_chunks(build(), 1, [seen[0]])
+    many = fixed_chunks(build(), chunk, [seen[1]])
+    assert one.history.sha256 == many.history.sha256
+    assert one.history.rows[-1]["loss"] == many.history.rows[-1]["loss"]
+    assert seen[0].steps.tolist() == seen[1].steps.tolist() == list(range(0, one.total, every))
+    for key in seen[0].keys():
+        assert seen[0][key].tobytes() == seen[1][key].tobytes()
+    assert seen[0].losses.tobytes() == seen[1].losses.tobytes()
+
+
+# ------------------------------------------------------------------ watching
+
+
+def test_watched_values_are_those_of_the_step():
+    net = network().build(4, dtype="float64")
+    W = net["dense_1/W"]
+    h = np.tanh(X @ net["dense_0/W"] + net["dense_0/b"])
+    residual = h @ W + net["dense_1/b"] - Y
+    recorder = Recorder(Watch("dense_1/W"), Watch("dense_1/W", of="gradient"), Watch("tanh_0"), Watch("*/W", "update", ops.norm))
+    net.fit(X, Y, optimizer=cr.optim.SGD(0.5), epochs=1, batch_size=53, shuffle=False, callbacks=[recorder], **QUIET)
+    g = h.T @ (2 * residual / residual.size)
+    np.testing.assert_allclose(recorder["value:dense_1/W"], W[None])
+    np.testing.assert_allclose(recorder["gradient:dense_1/W"], g[None], rtol=1e-10)
+    np.testing.assert_allclose(recorder["value:tanh_0"], h[None], rtol=1e-12)
+    np.testing.assert_allclose(recorder["update:dense_1/W:norm"], [0.5 * np.linalg.norm(g)], rtol=1e-10)
+    np.testing.assert_allclose(recorder.losses, [(residual**2).mean()])
+    assert "update:dense_0/W:norm" in recorder.keys()
+
+
+def test_nesterov_takes_its_gradient_at_the_look_ahead_and_watches_the_parameter_itself():
+    recorder = Recorder(Watch("dense_1/W"), Watch("dense_1/W", of="gradient"))
+    net = network().build(4, dtype="float64")
+    W, v = net["dense_1/W"], 0.0
+    first = net["dense_0/W"]
+    rule = cr.optim.Nesterov(0.1, groups=(cr.optim.Group("dense_0/*", frozen=True), cr.optim.Group("*/b", frozen=True)))
+    net.fit(X, Y, optimizer=rule, epochs=5, batch_size=53, shuffle=False, callbacks=[recorder], **QUIET)
+    h = np.tanh(X @ first)
+    for k in range(5):
+        np.testing.assert_allclose(recorder["value:dense_1/W"][k], W, rtol=1e-10)
+        g = h.T @ (2 * (h @ (W + 0.9 * v) - Y) / Y.size)
+        np.testing.assert_allclose(recorder["gradient:dense_1/W"][k], g, rtol=1e-9, atol=1e-12)
+        v = 0.9 * v - 0.1 * g
+        W = W + v
+    np.testing.assert_allclose(net["dense_1/W"], W, rtol=1e-10)
+
+
+def test_unknown_watch_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'dense_0/W'"):
+        network().fit(X, Y, callbacks=[Recorder("dense_0/w")], **QUIET)
+
+
+def test_hooks_come_in_order_and_stop_is_obeyed():
+    calls = []
+
+    class Spy(Callback):
+        def begin(self, start):
+            calls.append(f"begin {start.samples} {start.steps_per_epoch}")
+
+        def chunk(self, chunk):
+            calls.append(f"chunk {len(chunk.losses)}")
+
+        def epoch(self, end):
+            calls.append(f"epoch {end.epoch}")
+            return end.epoch == 1
+
+        def end(self, history):
+            calls.append("end")
+
+    history = network().fit(X, Y, epochs=9, batch_size=53, callbacks=[Spy()], **QUIET)
+    assert calls == ["begin 53 1", "chunk 1", "epoch 0", "chunk 1", "epoch 1", "end"]
+    assert len(history) == 2
+    assert history.stopped == "early stopping"
+
+
+# ------------------------------------------------------------------ what validation decides
+
+
+
+
+def test_early_stopping_returns_to_the_best_epoch():
+    net = cr.Network(Dense(30), relu, Dense(30), relu, Dense(2), seed=1)
+    noisy = rng.integers(0, 2, 53)
+    stopping = EarlyStopping(patience=4)
+    history = net.fit(X, noisy, epochs=200, batch_size=10, validation=0.4, learning_rate=0.02, callbacks=[stopping], **QUIET)
+    best = int(np.argmin(history["val_loss"]))
+    assert history.stopped == "early stopping"
+    assert history.kept == best == stopping.best_epoch
+    assert len(history) == best + 1 + 4
+    _, held = cr.data.split(53, 0.4, 1, stratify=noisy)
+    assert net.evaluate(X[held], noisy[held])["loss"] == pytest.approx(history["val_loss"][best], rel=1e-6)
+
+
+def test_early_stopping_without_restore_keeps_the_last():
+    history = classifier().fit(X, LABELS, epochs=3, callbacks=[EarlyStopping(restore=False, patience=50)], **QUIET)
+    assert history.kept == 2
+
+
+def test_plateau_divides_the_rate():
+    plateau = Plateau("loss", patience=1, factor=0.1, min_delta=1e9)  # nothing counts as better
+    history = classifier().fit(X, LABELS, epochs=4, learning_rate=1.0, optimizer="sgd", callbacks=[plateau], **QUIET)
+    np.testing.assert_allclose(history["learning_rate"], [1.0, 1.0, 0.1, 0.01], rtol=1e-6)
+
+
+def test_a_metric_that_does_not_exist_is_refused_before_the_first_step():
+    with pytest.raises(ConfigError, match="did you mean 'val_loss'"):
+        classifier().fit(X, LABELS, validation=0.2, callbacks=[EarlyStopping("val_los")], **QUIET)
+
+
+def test_linear_schedule_is_the_default_and_ends_near_zero():
+    history = classifier().fit(X, LABELS, epochs=10, batch_size=53, learning_rate=0.1, verbose=0)
+    np.testing.assert_allclose(history["learning_rate"], 0.1 * (1 - np.arange(10) / 10), rtol=1e-5)
+
+
+# ------------------------------------------------------------------ divergence
+
+
+def test_divergence_names_place_and_keeps_the_last_good_state():
+    net = cr.Network(Dense(30), relu, Dense(30), relu, Dense(1), seed=1)
+    with pytest.raises(DivergenceError) as caught:
+        net.fit(X * 100, X[:, :1] * 100, optimizer="sgd", learning_rate=10.0, epochs=50, batch_size=10, **QUIET)
+    message = str(caught.value)
+    for part in ("epoch", "batch", "learning_rate 10", "gradient norm", "Try a learning rate"):
+        assert part in message
+    assert all(np.isfinite(v).all() for v in net.parameters.values())
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+def test_the_node_where_nan_began_is_named(chunk):
+    """The target of one row makes the loss's log see a negative number."""
+
+    def loss(output, target):
+        return ops.sum(ops.square(output), -1) + 0 * ops.log(target)
+
+    y = np.ones(53)
+    y[17] = -1.0
+    net = network()
+    fit, _ = net._prepare(X, y, loss=loss, optimizer=cr.optim.SGD(0.01), epochs=1, batch_size=10, shuffle=False)
+    fit.chunk_steps = fit.pace = chunk
+    with pytest.raises(DivergenceError, match=r"epoch 1, batch 2.*log in loss"):
+        fit.run()
+
+
+def test_a_gradient_that_is_not_finite_is_found_in_the_step_before():
+    """√ at 0 has an infinite slope: the loss of step 1 is finite, its update is not."""
+
+    def loss(output, target):
+        return ops.sqrt(ops.sum(ops.square(output - target), -1))
+
+    net = cr.Network(Dense(2), seed=0)
+    y = np.zeros((20, 2), "float32")
+    y[:, 0] = 1
+    x = np.zeros((20, 3), "float32")
+    net.build(3)
+    net["dense_0/b"] = np.array([1 + 1e-30, 0])
+    with pytest.raises(DivergenceError):
+        net.fit(x, y, loss=lambda o, t: loss(o, t) * ops.log(ops.sum(ops.square(o - t), -1)), epochs=2, batch_size=5, **QUIET)
+    assert all(np.isfinite(v).all() for v in net.parameters.values())
+
+
+def test_a_finite_explosion_is_divergence_too():
+    with pytest.raises(DivergenceError, match="grew to"):
+        network().fit(X, Y, learning_rate=1e6, epochs=20, **QUIET)
+
+
+def test_automatic_rate_is_the_first_that_does_not_diverge():
+    net = network()
+    net.fit(X, Y, optimizer="sgd", learning_rate="auto", epochs=5, **QUIET)
+    assert net.history["learning_rate"][0] in (1.0, 0.1, 0.01)
+    assert net.history["loss"][-1] < net.history["loss"][0]
+
+
+def test_range_test_leaves_the_network_as_it_was():
+    net = network().build(4, dtype="float64")
+    before = net.parameters
+    found = net.find_learning_rate(X, Y, optimizer="sgd", batch_size=10)
+    assert 1e-6 <= found.suggestion <= 10
+    assert len(found.rates) == len(found.losses)
+    assert all((net[n] == v).all() for n, v in before.items())
+
+
+# ------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"epochs": 0}, ConfigError, "epochs"),
+        ({"batch_size": 2.5}, ConfigError, "batch_size"),
+        ({"optimizer": "adamm"}, ConfigError, "did you mean 'Adam'"),
+        ({"loss": "crossentropi"}, ConfigError, "CrossEntropy"),
+        ({"metrics": ["acuracy"]}, ConfigError, "accuracy"),
+        ({"executor": "referenc"}, ConfigError, "reference"),
+        ({"schedule": "cosin"}, ConfigError, "Cosine"),
+        ({"sample_weight": np.ones(3)}, DataError, "53"),
+        ({"validation": 1.5}, Exception, "1.5"),
+        ({"loss": lambda o, t: ops.mean(o)}, ShapeError, "one value per sample"),
+    ],
+)
+def test_bad_options_are_refused_before_the_first_step(options, error, says):
+    net = classifier()
+    with pytest.raises(error, match=says):
+        net.fit(X, LABELS, **{**QUIET, **options})
+
+
+def test_labels_outside_the_classes_are_refused():
+    with pytest.raises(DataError, match="row"):
+        classifier().fit(X, np.where(np.arange(53) == 7, 5, LABELS), **QUIET)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(DataError, match=r"53.*50"):
+        classifier().fit(X, LABELS[:50], **QUIET)
+
+
+def test_a_fitted_network_refuses_other_features():
+    net = classifier()
+    net.fit(X, LABELS, epochs=1, **QUIET)
+    with pytest.raises(ShapeError, match=r"\(3,\).*\(4,\)"):
+        net.predict(X[:, :3])
+
+
+# ------------------------------------------------------------------ progress
+
+
+def test_progress_is_plain_where_there_is_no_terminal():
+    file = io.StringIO()
+    classifier().fit(X, LABELS, epochs=2, validation=0.2, callbacks=[Progress(file)], **QUIET)
+    lines = file.getvalue().splitlines()
+    assert lines[0].startswith("42 samples, batch 32, 58 parameters, 2 epochs of 2 steps, executor reference")
+    assert lines[1].startswith("epoch 1/2  loss ")
+    assert "val_accuracy" in lines[1]
+    assert len(lines) == 3
+
+
+def test_history_columns_and_json():
+    history = classifier().fit(X, LABELS, epochs=2, validation=0.2, verbose=0)
+    assert history.columns() == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
+    assert len(history["val_loss"]) == len(history) == 2
+    with pytest.raises(DataError, match="did you mean 'val_loss'"):
+        history["val_los"]
+    history.rows[0]["loss"] = math.inf
+    assert history.to_json()["rows"][0]["loss"] is None
