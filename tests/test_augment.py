@@ -318,6 +318,15 @@ def test_no_amounts_give_an_equal_array_of_its_own():
     assert not np.shares_memory(found, x)
 
 
+def test_the_shape_is_taken_from_the_array():
+    rows = images(5, 144)
+    found = STRONG(rows, seed=1, epoch=2)
+    np.testing.assert_array_equal(found, STRONG(rows, (12, 12), 1, 2))
+    np.testing.assert_array_equal(found, STRONG(rows.reshape(5, 12, 12), seed=1, epoch=2).reshape(5, -1))
+    tall = images(5, 4, 12, 3)
+    np.testing.assert_array_equal(STRONG(tall), STRONG(tall, (4, 12, 3)))
+
+
 def test_channels_move_together():
     grey = images(20, 10, 10)
     colour = STRONG(np.repeat(grey[..., None], 3, -1), (10, 10, 3), 0, 0)
@@ -349,6 +358,8 @@ def test_amounts_without_meaning_are_refused(amounts, message):
         (np.zeros((3, 784), np.int64), (28, 28), 0, DTypeError, "uint8, float32 or float64, not int64"),
         (np.zeros((3, 784)), (28, 27), 0, DataError, r"\(3, 784\).*756 values.*image_shape"),
         (np.zeros(784), (28, 28), 0, DataError, "image_shape"),
+        (np.zeros(784), None, 0, ConfigError, "image_shape"),
+        (np.zeros((3, 432)), None, 0, DataError, "432 values are no square.*give image_shape"),
         (np.zeros((3, 784)), (784,), 0, ConfigError, r"\(784,\)"),
         (np.zeros((3, 784)), (28, 28), -1, ConfigError, "epoch -1"),
     ],

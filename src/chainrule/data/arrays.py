@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -215,9 +214,11 @@ def _all_finite(values: Array) -> bool:
 
 def _from_objects(array: Array, where: str, *, label: bool) -> Array:
     """Python numbers of any kind as one dtype; DataError names the first cell that is none."""
+    from decimal import Decimal  # a millisecond at import
+
     flat = array.ravel()
     for i, value in enumerate(flat):
-        if not isinstance(value, numbers.Real | decimal.Decimal | np.bool_):
+        if not isinstance(value, numbers.Real | Decimal | np.bool_):
             raise DataError(faults.not_a_number(value, np.unravel_index(i, array.shape), where, label=label))
     converted = np.array(flat.tolist())
     if converted.dtype.kind not in "biuf":  # Decimal, Fraction, integers beyond 64 bits

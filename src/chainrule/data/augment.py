@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -54,7 +53,7 @@ class Augment:
     Gambardella & Schmidhuber 2010, arXiv:1003.0358. The defaults suit handwritten digits of 28 × 28.
 
     >>> digits = np.zeros((5, 784), np.uint8)
-    >>> Augment(rotate=15)(digits, (28, 28), seed=0, epoch=3).shape
+    >>> Augment(rotate=15)(digits, seed=0, epoch=3).shape
     (5, 784)
     """
 
@@ -77,9 +76,20 @@ class Augment:
             )
 
     def __call__(
-        self, x: Array, image_shape: tuple[int, ...], seed: int, epoch: int, threads: int = 1, first: int = 0
+        self,
+        x: Array,
+        image_shape: tuple[int, ...] | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+        threads: int = 1,
+        first: int = 0,
     ) -> Array:
-        """A new array; ``first`` is the row number of ``x[0]``, for data that come in pieces."""
+        """A new array.
+
+        image_shape: (height, width) or (height, width, channels); None takes it from x (n, height, width, …),
+            or a square of grey pixels from x (n, side²).
+        first: the row number of ``x[0]``, for data that come in pieces.
+        """
         images = _as_images(x, image_shape)
         out = np.empty(images.shape, images.dtype)
         step = max(1, _PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
@@ -101,6 +111,8 @@ class Augment:
         if threads <= 1:
             work(starts)
         else:
+            from concurrent.futures import ThreadPoolExecutor  # brings logging: 4 ms at import
+
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(work, [starts[i::threads] for i in range(threads)]))
         return out.reshape(x.shape)
@@ -139,16 +151,24 @@ class Augment:
         return y, x
 
 
-def _as_images(x: Array, image_shape: tuple[int, ...]) -> Array:
+def _as_images(x: Array, image_shape: tuple[int, ...] | None) -> Array:
     """(n, height, width, channels), a view."""
+    if image_shape is None:
+        side = math.isqrt(x.size // max(1, len(x)))
+        if x.ndim == 2 and x.shape[1] != side**2:
+            raise DataError(
+                f"Augment: rows of {x.shape[1]} values are no square of pixels; give image_shape, or x as "
+                "(n, height, width, channels) to a network that begins with Flatten()"
+            )
+        image_shape = (side, side) if x.ndim == 2 else x.shape[1:]
     if len(image_shape) not in (2, 3) or min(image_shape) < 1:
         raise ConfigError(f"Augment: image_shape is (height, width[, channels]), got {image_shape}")
     if x.dtype not in (np.uint8, np.float32, np.float64):
         raise DTypeError(f"Augment: images are uint8, float32 or float64, not {x.dtype}; convert them first")
     if x.ndim < 2 or math.prod(x.shape[1:]) != math.prod(image_shape):
         raise DataError(
-            f"Augment: x has shape {x.shape}, an image of {image_shape} has {math.prod(image_shape)} values; "
-            "give image_shape as (height, width) or (height, width, channels)"
+            f"Augment: x has shape {x.shape}, images of {image_shape} have {math.prod(image_shape)} values; "
+            "image_shape is (height, width) or (height, width, channels)"
         )
     return x.reshape(len(x), *image_shape[:2], math.prod(image_shape[2:]))
 
