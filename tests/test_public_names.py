@@ -91,7 +91,7 @@ def code_lines(source: str) -> int:
 
 def test_code_lines_counts_code_only() -> None:
     source = (
-        '"""Words."""\n\n# a comment\nx = (1,\n     2)\n\ndef f():\n    """More\n    words."""\n    return x'
+        '"""Words."""\n\n# a comment\nx = (1,\n     2)\n\ndef f():\n    """More\n    words."""\n    return'
     )
     assert code_lines(source) == 4
 
