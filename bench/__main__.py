@@ -39,7 +39,10 @@ def rounds() -> dict[tuple[str, str], list[dict[str, Any]]]:
                     raise SystemExit(f"{subject} on {name} failed:\n{done.stderr}")
                 row = json.loads(done.stdout.splitlines()[-1])
                 found.setdefault((name, subject), []).append(row)
-                print(f"round {k + 1}/{ROUNDS}  {name}  {subject:24} {row['microseconds']:10.1f} µs/step", flush=True)
+                print(
+                    f"round {k + 1}/{ROUNDS}  {name}  {subject:24} {row['microseconds']:10.1f} µs/step",
+                    flush=True,
+                )
     return found
 
 
@@ -69,10 +72,18 @@ def table(found: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
 
 def replace_section(title: str, body: str) -> None:
     """Each command writes its own section of the page; the others stay."""
-    text = PAGE.read_text() if PAGE.exists() else "# Benchmarks\n\nEvery figure here was written by a command of this repository.\n"
+    text = (
+        PAGE.read_text()
+        if PAGE.exists()
+        else "# Benchmarks\n\nEvery figure here was written by a command of this repository.\n"
+    )
     section = f"## {title}\n\n{body.strip()}\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.S | re.M)
-    text = pattern.sub(lambda _: section + "\n", text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"
+    text = (
+        pattern.sub(lambda _: section + "\n", text)
+        if pattern.search(text)
+        else f"{text.rstrip()}\n\n{section}"
+    )
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text.rstrip() + "\n")
 
@@ -93,10 +104,14 @@ def main() -> int:
     print("\n".join(lines))
     problems = check_losses(found)
     for (name, peer), most in GATES.items():
-        ours, theirs = (median(r["microseconds"] for r in found[name, s]) for s in (next(iter(SUBJECTS)), peer))
+        ours, theirs = (
+            median(r["microseconds"] for r in found[name, s]) for s in (next(iter(SUBJECTS)), peer)
+        )
         print(f"gate: workload {name}, reference / {peer} = {ours / theirs:.2f} (at most {most})")
         if ours / theirs > most:
-            problems.append(f"workload {name}: reference takes {ours / theirs:.2f} × {peer}, more than {most}")
+            problems.append(
+                f"workload {name}: reference takes {ours / theirs:.2f} × {peer}, more than {most}"
+            )
     memory = ", ".join(f"{s} {median(r['peak_mb'] for r in found['b', s]):.0f} MB" for s in SUBJECTS)
     body = [
         "Microseconds per training step (forward, backward, update, shuffling and gathering of batches); in parentheses",

@@ -37,7 +37,9 @@ class Workload:
         generator = np.random.default_rng(1)
         pairs = zip(self.sizes, self.sizes[1:], strict=False)
         draw = generator.standard_normal
-        return [((draw((m, n)) * math.sqrt(2 / m)).astype(np.float32), np.zeros(n, np.float32)) for m, n in pairs]
+        return [
+            ((draw((m, n)) * math.sqrt(2 / m)).astype(np.float32), np.zeros(n, np.float32)) for m, n in pairs
+        ]
 
     def __str__(self) -> str:
         net = "-".join(map(str, self.sizes))

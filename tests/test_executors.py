@@ -25,7 +25,14 @@ def adam_program(features: int = 5, batch: int = 4) -> Program:
     g = gradient(loss, w)
     new_m, new_v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
     new_w = w - rate * (new_m / (1 - 0.9**t)) / (ops.sqrt(new_v / (1 - 0.999**t)) + 1e-8)
-    return Program({"loss": loss}, [x, y], [rate, t], [w, m, v], {"w": new_w, "m": new_m, "v": new_v}, ops.is_finite(loss))
+    return Program(
+        {"loss": loss},
+        [x, y],
+        [rate, t],
+        [w, m, v],
+        {"w": new_w, "m": new_m, "v": new_v},
+        ops.is_finite(loss),
+    )
 
 
 def adam_by_hand(x, y, index, rate, steps):
@@ -52,7 +59,9 @@ def problem():
 def test_an_epoch_equals_numpy_by_hand(problem, executor):
     x, y, index = problem
     state = {name: np.zeros(5) for name in "wmv"}
-    done, found = epoch(adam_program(), executor=executor).run(state, [x, y], index, [np.full(30, 0.01), np.arange(1.0, 31)])
+    done, found = epoch(adam_program(), executor=executor).run(
+        state, [x, y], index, [np.full(30, 0.01), np.arange(1.0, 31)]
+    )
     w, losses = adam_by_hand(x, y, index, 0.01, 30)
     assert done == 30
     np.testing.assert_allclose(state["w"], w, rtol=1e-12)
@@ -84,7 +93,9 @@ def test_an_unhealthy_step_leaves_before_any_update(problem, executor):
     y[index[7][0]] = np.inf
     first_bad = next(k for k, rows in enumerate(index) if index[7][0] in rows)
     state = {name: np.zeros(5) for name in "wmv"}
-    done, found = epoch(adam_program(), executor=executor).run(state, [x, y], index, [np.full(30, 0.01), np.arange(1.0, 31)])
+    done, found = epoch(adam_program(), executor=executor).run(
+        state, [x, y], index, [np.full(30, 0.01), np.arange(1.0, 31)]
+    )
     w, losses = adam_by_hand(x, y, index, 0.01, first_bad)
     assert done == first_bad == len(found["loss"])
     np.testing.assert_allclose(state["w"], w, rtol=1e-12, atol=1e-300)
@@ -97,7 +108,9 @@ def test_data_and_given_arrays_are_never_written(problem, executor):
         array.flags.writeable = False
     before = x.copy()
     state = {name: np.zeros(5) for name in "wmv"}
-    epoch(adam_program(), executor=executor).run(state, [x, y], index, [np.full(30, 0.01), np.arange(1.0, 31)])
+    epoch(adam_program(), executor=executor).run(
+        state, [x, y], index, [np.full(30, 0.01), np.arange(1.0, 31)]
+    )
     assert (x == before).all()
     a = ops.input("a", (1000,))
     function = compile([(a + 1) * 2 - a], [a], executor=executor)

@@ -41,7 +41,9 @@ def test_predictions_equal_numpy_whatever_the_number_of_rows(classifier, rows):
     np.testing.assert_allclose(classifier.output(X[:rows]), z, rtol=1e-4, atol=1e-5)
     assert classifier.predict(X[:rows]).tolist() == z.argmax(1).tolist()
     e = np.exp(z - z.max(1, keepdims=True))
-    np.testing.assert_allclose(classifier.predict_proba(X[:rows]), e / e.sum(1, keepdims=True), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        classifier.predict_proba(X[:rows]), e / e.sum(1, keepdims=True), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_evaluate_is_the_weighted_mean(classifier):
@@ -50,7 +52,9 @@ def test_evaluate_is_the_weighted_mean(classifier):
     losses = np.log(np.exp(z).sum(1)) - z[np.arange(200), LABELS]
     found = classifier.evaluate(X, LABELS, sample_weight=weight)
     assert found["loss"] == pytest.approx((losses * weight).sum() / weight.sum(), rel=1e-5)
-    assert found["accuracy"] == pytest.approx(((z.argmax(1) == LABELS) * weight).sum() / weight.sum(), rel=1e-6)
+    assert found["accuracy"] == pytest.approx(
+        ((z.argmax(1) == LABELS) * weight).sum() / weight.sum(), rel=1e-6
+    )
 
 
 def test_a_regression_predicts_values():
@@ -130,7 +134,9 @@ class TwoTowers(nn.Layer):
 
     def __call__(self, x, run):
         with run.shared("tower"):
-            h = tanh(run.apply("tower", self.tower, x["left"])) + tanh(run.apply("tower", self.tower, x["right"]))
+            h = tanh(run.apply("tower", self.tower, x["left"])) + tanh(
+                run.apply("tower", self.tower, x["right"])
+            )
         return {"kind": run.apply("classes", self.classes, h), "size": run.apply("value", self.value, h)}
 
 
@@ -203,7 +209,11 @@ def test_float64_networks_compute_in_float64():
         (lambda: cr.Network(lambda z: z), ConfigError, None),
         (lambda: cr.Network(Dense(3)).predict(X), ConfigError, "fit"),
         (lambda: cr.Network(Dense(3)).build(4)["dense_0/w"], ConfigError, "dense_0/W"),
-        (lambda: cr.Network(Dense(3)).build(4).__setitem__("dense_0/W", np.zeros(3)), ShapeError, "dense_0/W"),
+        (
+            lambda: cr.Network(Dense(3)).build(4).__setitem__("dense_0/W", np.zeros(3)),
+            ShapeError,
+            "dense_0/W",
+        ),
         (lambda: cr.Network(Dense(3)).fit(X, Y, verbose=0), (ShapeError, DataError), None),
         (lambda: cr.Netwrk, AttributeError, "did you mean 'Network'"),
     ],

@@ -130,13 +130,17 @@ def killed_runs(tmp_path, count: int, epochs: int) -> None:
     """kill -9 at random moments, again and again until the run comes through; the bits are those of a whole run."""
     program = PROGRAM.replace("EPOCHS", str(epochs))
     began = time.perf_counter()
-    whole = subprocess.run([sys.executable, "-c", program, tmp_path / "whole"], capture_output=True, text=True, check=True)
+    whole = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "whole"], capture_output=True, text=True, check=True
+    )
     seconds = time.perf_counter() - began
     moments, killed = random.Random(7), 0
     while killed < count:
         folder = tmp_path / f"run {killed}"
         while True:
-            process = subprocess.Popen([sys.executable, "-c", program, folder], stdout=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                [sys.executable, "-c", program, folder], stdout=subprocess.PIPE, text=True
+            )
             try:
                 out, _ = process.communicate(timeout=moments.uniform(0.3 * seconds, seconds))
             except subprocess.TimeoutExpired:
@@ -173,7 +177,13 @@ def test_ctrl_c_keeps_the_last_complete_step_and_resumes_to_the_same_bits(tmp_pa
     header, _ = read_tensors(tmp_path / "run" / "checkpoint.safetensors")
     assert header["position"]["batch"] > 0
     header["callbacks"].pop()  # the finger is no part of the run
-    assert fit(tmp_path / "run", callbacks=[EarlyStopping(patience=100), Plateau(patience=2), cr.train.Callback()]) == expected
+    assert (
+        fit(
+            tmp_path / "run",
+            callbacks=[EarlyStopping(patience=100), Plateau(patience=2), cr.train.Callback()],
+        )
+        == expected
+    )
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
@@ -186,7 +196,13 @@ def test_a_finished_run_is_not_run_again(tmp_path):
 def test_the_folder_tells_the_run(tmp_path):
     fit(tmp_path / "run")
     found = {p.name for p in (tmp_path / "run").iterdir()} - {".lock"}
-    assert found == {"config.json", "environment.json", "history.jsonl", "checkpoint.safetensors", "model.safetensors"}
+    assert found == {
+        "config.json",
+        "environment.json",
+        "history.jsonl",
+        "checkpoint.safetensors",
+        "model.safetensors",
+    }
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
     assert len(lines) == 6
     assert json.loads(lines[0])["epoch"] == 0
@@ -207,10 +223,14 @@ def test_other_data_are_refused(tmp_path):
     rng = np.random.default_rng(1)
     net = cr.Network(Dense(16), BatchNorm(), relu, Dropout(0.2), Dense(2), seed=4)
     with pytest.raises((DataError, ConfigError), match="other data|another"):
-        net.fit(rng.normal(size=(83, 5)), rng.integers(0, 2, 83), run_dir=tmp_path / "run", resume=True, verbose=0)
+        net.fit(
+            rng.normal(size=(83, 5)), rng.integers(0, 2, 83), run_dir=tmp_path / "run", resume=True, verbose=0
+        )
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 8}, {"schedule": cr.optim.Linear()}, {"optimizer": "adam"}])
+@pytest.mark.parametrize(
+    "change", [{"batch_size": 8}, {"schedule": cr.optim.Linear()}, {"optimizer": "adam"}]
+)
 def test_other_settings_are_refused(tmp_path, change):
     fit(tmp_path / "run", epochs=2)
     with pytest.raises(ConfigError, match="begun with another"):

@@ -60,7 +60,9 @@ def test_fit_equals_numpy_by_hand(batch, weighted):
     weight = rng.uniform(0.5, 2, 53) if weighted else None
     orders = [cr.data.order(53, 3, e) for e in range(3)]
     expected, losses = by_hand(net, X, Y, orders, batch, 0.1, weight)
-    history = net.fit(X, Y, optimizer=cr.optim.SGD(0.1), epochs=3, batch_size=batch, sample_weight=weight, **QUIET)
+    history = net.fit(
+        X, Y, optimizer=cr.optim.SGD(0.1), epochs=3, batch_size=batch, sample_weight=weight, **QUIET
+    )
     for name, value in zip(["dense_0/W", "dense_0/b", "dense_1/W", "dense_1/b"], expected, strict=True):
         np.testing.assert_allclose(net[name], value, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(history["loss"], losses, rtol=1e-12)
@@ -130,8 +132,22 @@ def test_watched_values_are_those_of_the_step():
     W = net["dense_1/W"]
     h = np.tanh(X @ net["dense_0/W"] + net["dense_0/b"])
     residual = h @ W + net["dense_1/b"] - Y
-    recorder = Recorder(Watch("dense_1/W"), Watch("dense_1/W", of="gradient"), Watch("tanh_0"), Watch("*/W", "update", ops.norm))
-    net.fit(X, Y, optimizer=cr.optim.SGD(0.5), epochs=1, batch_size=53, shuffle=False, callbacks=[recorder], **QUIET)
+    recorder = Recorder(
+        Watch("dense_1/W"),
+        Watch("dense_1/W", of="gradient"),
+        Watch("tanh_0"),
+        Watch("*/W", "update", ops.norm),
+    )
+    net.fit(
+        X,
+        Y,
+        optimizer=cr.optim.SGD(0.5),
+        epochs=1,
+        batch_size=53,
+        shuffle=False,
+        callbacks=[recorder],
+        **QUIET,
+    )
     g = h.T @ (2 * residual / residual.size)
     np.testing.assert_allclose(recorder["value:dense_1/W"], W[None])
     np.testing.assert_allclose(recorder["gradient:dense_1/W"], g[None], rtol=1e-10)
@@ -146,7 +162,9 @@ def test_nesterov_takes_its_gradient_at_the_look_ahead_and_watches_the_parameter
     net = network().build(4, dtype="float64")
     W, v = net["dense_1/W"], 0.0
     first = net["dense_0/W"]
-    rule = cr.optim.Nesterov(0.1, groups=(cr.optim.Group("dense_0/*", frozen=True), cr.optim.Group("*/b", frozen=True)))
+    rule = cr.optim.Nesterov(
+        0.1, groups=(cr.optim.Group("dense_0/*", frozen=True), cr.optim.Group("*/b", frozen=True))
+    )
     net.fit(X, Y, optimizer=rule, epochs=5, batch_size=53, shuffle=False, callbacks=[recorder], **QUIET)
     h = np.tanh(X @ first)
     for k in range(5):
@@ -189,13 +207,13 @@ def test_hooks_come_in_order_and_stop_is_obeyed():
 # ------------------------------------------------------------------ what validation decides
 
 
-
-
 def test_early_stopping_returns_to_the_best_epoch():
     net = cr.Network(Dense(30), relu, Dense(30), relu, Dense(2), seed=1)
     noisy = rng.integers(0, 2, 53)
     stopping = EarlyStopping(patience=4)
-    history = net.fit(X, noisy, epochs=200, batch_size=10, validation=0.4, learning_rate=0.02, callbacks=[stopping], **QUIET)
+    history = net.fit(
+        X, noisy, epochs=200, batch_size=10, validation=0.4, learning_rate=0.02, callbacks=[stopping], **QUIET
+    )
     best = int(np.argmin(history["val_loss"]))
     assert history.stopped == "early stopping"
     assert history.kept == best == stopping.best_epoch
@@ -205,13 +223,17 @@ def test_early_stopping_returns_to_the_best_epoch():
 
 
 def test_early_stopping_without_restore_keeps_the_last():
-    history = classifier().fit(X, LABELS, epochs=3, callbacks=[EarlyStopping(restore=False, patience=50)], **QUIET)
+    history = classifier().fit(
+        X, LABELS, epochs=3, callbacks=[EarlyStopping(restore=False, patience=50)], **QUIET
+    )
     assert history.kept == 2
 
 
 def test_plateau_divides_the_rate():
     plateau = Plateau("loss", patience=1, factor=0.1, min_delta=1e9)  # nothing counts as better
-    history = classifier().fit(X, LABELS, epochs=4, learning_rate=1.0, optimizer="sgd", callbacks=[plateau], **QUIET)
+    history = classifier().fit(
+        X, LABELS, epochs=4, learning_rate=1.0, optimizer="sgd", callbacks=[plateau], **QUIET
+    )
     np.testing.assert_allclose(history["learning_rate"], [1.0, 1.0, 0.1, 0.01], rtol=1e-6)
 
 
@@ -231,7 +253,9 @@ def test_linear_schedule_is_the_default_and_ends_near_zero():
 def test_divergence_names_place_and_keeps_the_last_good_state():
     net = cr.Network(Dense(30), relu, Dense(30), relu, Dense(1), seed=1)
     with pytest.raises(DivergenceError) as caught:
-        net.fit(X * 100, X[:, :1] * 100, optimizer="sgd", learning_rate=10.0, epochs=50, batch_size=10, **QUIET)
+        net.fit(
+            X * 100, X[:, :1] * 100, optimizer="sgd", learning_rate=10.0, epochs=50, batch_size=10, **QUIET
+        )
     message = str(caught.value)
     for part in ("epoch", "batch", "learning_rate 10", "gradient norm", "Try a learning rate"):
         assert part in message
@@ -248,7 +272,9 @@ def test_the_node_where_nan_began_is_named(chunk):
     y = np.ones(53)
     y[17] = -1.0
     net = network()
-    fit, _ = net._prepare(X, y, loss=loss, optimizer=cr.optim.SGD(0.01), epochs=1, batch_size=10, shuffle=False)
+    fit, _ = net._prepare(
+        X, y, loss=loss, optimizer=cr.optim.SGD(0.01), epochs=1, batch_size=10, shuffle=False
+    )
     fit.chunk_steps = fit.pace = chunk
     with pytest.raises(DivergenceError, match=r"epoch 1, batch 2.*log in loss"):
         fit.run()
@@ -267,7 +293,14 @@ def test_a_gradient_that_is_not_finite_is_found_in_the_step_before():
     net.build(3)
     net["dense_0/b"] = np.array([1 + 1e-30, 0])
     with pytest.raises(DivergenceError):
-        net.fit(x, y, loss=lambda o, t: loss(o, t) * ops.log(ops.sum(ops.square(o - t), -1)), epochs=2, batch_size=5, **QUIET)
+        net.fit(
+            x,
+            y,
+            loss=lambda o, t: loss(o, t) * ops.log(ops.sum(ops.square(o - t), -1)),
+            epochs=2,
+            batch_size=5,
+            **QUIET,
+        )
     assert all(np.isfinite(v).all() for v in net.parameters.values())
 
 
@@ -348,7 +381,15 @@ def test_progress_is_plain_where_there_is_no_terminal():
 
 def test_history_columns_and_json():
     history = classifier().fit(X, LABELS, epochs=2, validation=0.2, verbose=0)
-    assert history.columns() == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
+    assert history.columns() == [
+        "epoch",
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "learning_rate",
+        "seconds",
+    ]
     assert len(history["val_loss"]) == len(history) == 2
     with pytest.raises(DataError, match="did you mean 'val_loss'"):
         history["val_los"]

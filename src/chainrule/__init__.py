@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chainrule import autodiff, data, datasets, inspect, losses, nn, ops, optim, testing, train
     from chainrule.errors import ChainruleError
-    from chainrule.network import Network, load
+    from chainrule.modelfile import load
+    from chainrule.network import Network
 
 __version__ = "0.1.0"
 
@@ -33,7 +34,7 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {"ChainruleError": "chainrule.errors", "Network": "chainrule.network", "load": "chainrule.network"}
+_HOMES = {"ChainruleError": "chainrule.errors", "Network": "chainrule.network", "load": "chainrule.modelfile"}
 
 
 def __getattr__(name: str) -> Any:
@@ -43,7 +44,9 @@ def __getattr__(name: str) -> Any:
 
         raise AttributeError(f"chainrule has no {name!r}; {nearest(name, __all__)}")
     home = _HOMES.get(name)
-    value = getattr(importlib.import_module(home), name) if home else importlib.import_module(f"chainrule.{name}")
+    value = (
+        getattr(importlib.import_module(home), name) if home else importlib.import_module(f"chainrule.{name}")
+    )
     globals()[name] = value
     return value
 

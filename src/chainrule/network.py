@@ -13,24 +13,29 @@ import numpy.typing as npt
 from chainrule import data as batching
 from chainrule import losses as loss_room
 from chainrule import nn, optim
-from chainrule.config import from_json, to_json
-from chainrule.errors import ConfigError, ModelFileError, ShapeError, nearest
+from chainrule.config import to_json
+from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, compile
 from chainrule.graph.expr import Expr
-from chainrule.ops.functions import FUNCTIONS
 from chainrule.spec import Spec, as_dtype
-from chainrule.storage import read_tensors, write_tensors
+from chainrule.storage import write_tensors
 from chainrule.train import Callback, Fit, History, Model, Objective, Progress
 from chainrule.train.checkpoint import RunFolder
 from chainrule.train.evaluate import Evaluator
 from chainrule.train.loop import Data
 from chainrule.train.objective import SINGLE
-from chainrule.train.prepare import choose_metrics, hold_out, output_specs, prepare_data, sample_specs, take_inputs
-from chainrule.train.rate import RateTest, automatic_rate, range_test
+from chainrule.train.prepare import (
+    choose_metrics,
+    hold_out,
+    output_specs,
+    prepare_data,
+    sample_specs,
+    take_inputs,
+)
+from chainrule.train.rate import RateTest, choose_rates, range_test
 
-__all__ = ["Network", "load"]
+__all__ = ["Network"]
 
-_OPTIMIZERS: dict[str, type] = {**optim.OPTIMIZERS, **optim.AVERAGES, "Group": optim.Group}
 _BLOCKS = (1, 64, 1024)  # predict computes in these sizes, the last block filled up
 
 Loss = Any  # a Loss, its name, a function, or a dict of those by output
@@ -96,7 +101,9 @@ class Network:
 
     def _built(self) -> Model:
         if self.model is None:
-            raise ConfigError("the network has no parameters yet: call fit, or build(number of features) first")
+            raise ConfigError(
+                "the network has no parameters yet: call fit, or build(number of features) first"
+            )
         return self.model
 
     @property
@@ -148,7 +155,7 @@ class Network:
         *,
         loss: Loss = None,
         optimizer: optim.Rule | str = "adam",
-        learning_rate: float | str | None = None,
+        learning_rate: optim.Rate | None = None,
         epochs: int = 10,
         batch_size: int = 32,
         validation: Validation = None,
@@ -190,23 +197,26 @@ class Network:
             callbacks=[*callbacks, *([Progress()] if verbose else [])],
         )  # fmt: skip
         try:
-            if "auto" in fit.rates.values():
-                rate = automatic_rate(fit)
-                fit.rates = {name: rate if r == "auto" else r for name, r in fit.rates.items()}
-                fit.note = f"learning rate {rate:g} chosen by trial"
-            self.history = fit.history
-            fit.run()
+            choose_rates(fit)
+            try:
+                fit.run()
+            finally:  # also after a stop or a divergence: the last good state
+                self._adopt(fit)
             if folder is not None:
                 self.save(folder.path / "model.safetensors")
         finally:
-            model = self._built()
-            self._state = {name: fit.state[name] for name in (*model.parameters, *model.buffers)}
-            self._slots = {name: a for name, a in fit.state.items() if name not in self._state}
-            self._taken, self._past = fit.taken + fit.steps, fit.past + fit.position.epoch
-            self.history, self._compiled = fit.history, {}
             if folder is not None:
                 folder.close()
+        assert self.history is not None
         return self.history
+
+    def _adopt(self, fit: Fit) -> None:
+        """Takes over what a fit has come to."""
+        model = self._built()
+        self._state = {name: fit.state[name] for name in (*model.parameters, *model.buffers)}
+        self._slots = {name: a for name, a in fit.state.items() if name not in self._state}
+        self._taken, self._past = fit.taken + fit.steps, fit.past + fit.position.epoch
+        self.history, self._compiled = fit.history, {}
 
     def find_learning_rate(
         self, x: Any, y: Any, *, low: float = 1e-6, high: float = 10.0, steps: int = 100, **options: Any
@@ -217,13 +227,17 @@ class Network:
 
     def _prepare(
         self, x: Any, y: Any, *, epochs: int, batch_size: int, loss: Loss = None, optimizer: optim.Rule | str = "adam",
-        learning_rate: float | str | None = None, validation: Validation = None, metrics: Any = None, schedule: Any = None,
+        learning_rate: optim.Rate | None = None, validation: Validation = None, metrics: Any = None, schedule: Any = None,
         callbacks: Sequence[Callback] = (), sample_weight: Any = None, shuffle: bool = True, augment: Any = None,
         executor: str = "auto", run_dir: str | os.PathLike[str] | None = None, resume: bool = False,
         checkpoint_every: int | None = None, warm_start: bool = False,
     ) -> tuple[Fit, RunFolder | None]:  # fmt: skip
         """Everything that can be refused is refused here, before a step is taken or a file written."""
-        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("checkpoint_every", checkpoint_every or 1)):
+        for name, value in (
+            ("epochs", epochs),
+            ("batch_size", batch_size),
+            ("checkpoint_every", checkpoint_every or 1),
+        ):
             if not isinstance(value, int | np.integer) or value < 1:
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
         rule = optim.resolve_optimizer(optimizer, learning_rate)
@@ -273,12 +287,18 @@ class Network:
         fit.folder = None if run_dir is None else RunFolder(run_dir, settings, resume=resume)
         return fit, fit.folder
 
-    def _given(self, losses: dict[str, Any], x: Any, y: Any, weight: Any = None) -> tuple[Data, dict[str, Any]]:
+    def _given(
+        self, losses: dict[str, Any], x: Any, y: Any, weight: Any = None
+    ) -> tuple[Data, dict[str, Any]]:
         """Data for evaluation, checked as training data is."""
         model = self._built()
-        return prepare_data(take_inputs(x, self.dtype, model), y, weight, losses, output_specs(model), self.dtype)
+        return prepare_data(
+            take_inputs(x, self.dtype, model), y, weight, losses, output_specs(model), self.dtype
+        )
 
-    def _settings(self, epochs: int, batch_size: int, schedule: Any, augment: Any, shuffle: bool) -> dict[str, Any]:
+    def _settings(
+        self, epochs: int, batch_size: int, schedule: Any, augment: Any, shuffle: bool
+    ) -> dict[str, Any]:
         """What a run folder's config.json says, and what a resumed run must repeat."""
         return {
             **self._description(),
@@ -291,7 +311,9 @@ class Network:
 
     # ------------------------------------------------------------------ using what was learned
 
-    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, executor: str = "auto") -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, *, sample_weight: Any = None, executor: str = "auto"
+    ) -> dict[str, float]:
         """The weighted means of the loss and of each metric, in inference mode."""
         if self.loss is None:
             raise ConfigError("evaluate needs the loss of a fit; call fit first")
@@ -318,7 +340,10 @@ class Network:
         block = next((b for b in _BLOCKS if n <= b), _BLOCKS[-1])
         names, function = self._function(kind, block, executor)
         state = [self._state[name] for name in (*model.parameters, *model.buffers)]
-        parts = [function(*[_block(a, k, block) for a in arrays.values()], *state) for k in range(0, max(n, 1), block)]
+        parts = [
+            function(*[_block(a, k, block) for a in arrays.values()], *state)
+            for k in range(0, max(n, 1), block)
+        ]
         found = {name: np.concatenate([p[i] for p in parts])[:n] for i, name in enumerate(names)}
         return found[SINGLE] if list(found) == [SINGLE] else found
 
@@ -327,7 +352,7 @@ class Network:
         with self._lock:
             if key not in self._compiled:
                 self._compiled[key] = self._compile(kind, block, executor)
-            return self._compiled[key]  # type: ignore[no-any-return]
+            return self._compiled[key]
 
     def _compile(self, kind: str, block: int, executor: str) -> tuple[list[str], Any]:
         model = self._built()
@@ -336,10 +361,15 @@ class Network:
         nodes = dict(outputs)
         for name, loss in (self.loss or {}).items():
             if kind != "output" and isinstance(loss, loss_room.Loss):
-                nodes[name] = loss.predict(nodes[name]) if kind == "predict" else loss.probabilities(nodes[name])
+                nodes[name] = (
+                    loss.predict(nodes[name]) if kind == "predict" else loss.probabilities(nodes[name])
+                )
         if kind == "probabilities" and nodes == outputs:
             raise ConfigError("predict_proba needs a fit with a loss of classes, such as CrossEntropy")
-        state = [run.inputs[name] if name in run.inputs else model.unused(name) for name in (*model.parameters, *model.buffers)]
+        state = [
+            run.inputs[name] if name in run.inputs else model.unused(name)
+            for name in (*model.parameters, *model.buffers)
+        ]
         return list(nodes), compile(list(nodes.values()), [*x.values(), *state], executor=executor)
 
     # ------------------------------------------------------------------ files
@@ -350,7 +380,9 @@ class Network:
             "layer": to_json(self.layer),
             "dtype": self.dtype.name,
             "seed": self.seed,
-            "inputs": {n: {"shape": list(s.shape), "dtype": s.dtype.name} for n, s in self._built().inputs.items()},
+            "inputs": {
+                n: {"shape": list(s.shape), "dtype": s.dtype.name} for n, s in self._built().inputs.items()
+            },
             "loss": None if self.loss is None else {n: to_json(v) for n, v in self.loss.items()},
             "metrics": list(self.metrics),
             "optimizer": None if self.optimizer is None else to_json(self.optimizer),
@@ -363,45 +395,14 @@ class Network:
         slots, with which ``fit(warm_start=True)`` goes on.
         """
         history = None if self.history is None else self.history.to_json()
-        header = {"kind": "network", **self._description(), "history": history, "steps": self._taken, "epochs": self._past}
+        header = {
+            "kind": "network",
+            **self._description(),
+            "history": history,
+            "steps": self._taken,
+            "epochs": self._past,
+        }
         write_tensors(path, {**self.state, **(self._slots if optimizer_state else {})}, header)
-
-
-def load(path: str | os.PathLike[str], *, custom: Sequence[type] = ()) -> Network:
-    """The network in a model file. No code of the file is run, nothing that it names is imported.
-
-    custom    the user's own layer, loss and optimizer classes that the file may name
-
-    Raises ModelFileError for whatever is not a whole, unaltered model.
-    """
-    header, arrays = read_tensors(path)
-    if header.get("kind") != "network":
-        raise ModelFileError(f"{path} holds a {header.get('kind')!r}, not a network; load the model.safetensors beside it")
-    tables = {**nn.LAYERS, **nn.INITS, **loss_room.LOSSES, **_OPTIMIZERS, **{c.__name__: c for c in custom}}
-    try:
-        return _restore(header, arrays, tables)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(f"{path}: the header does not describe a network: {error}") from error
-
-
-def _restore(header: dict[str, Any], arrays: dict[str, Array], tables: Mapping[str, type]) -> Network:
-    net = Network(from_json(header["layer"], tables, FUNCTIONS), seed=header["seed"], dtype=header["dtype"])
-    inputs = {n: Spec(tuple(s["shape"]), as_dtype(s["dtype"])) for n, s in header["inputs"].items()}
-    net.model = Model(net.layer, inputs, net.dtype)
-    declared = {**net.model.parameters, **net.model.buffers}
-    expected = {name: d.spec.shape for name, d in declared.items()}
-    found = {name: a.shape for name, a in arrays.items() if not name.startswith("optimizer/")}
-    if found != expected:
-        differ = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
-        raise ConfigError(f"its tensors do not fit its layers: {', '.join(differ[:5])}")
-    net._state = {name: arrays[name].astype(d.spec.dtype, copy=False) for name, d in declared.items()}
-    net._slots = {name: a for name, a in arrays.items() if name.startswith("optimizer/")}
-    net._taken, net._past = int(header["steps"]), int(header["epochs"])
-    net.loss = None if header["loss"] is None else {n: from_json(v, tables, FUNCTIONS) for n, v in header["loss"].items()}
-    net.metrics = choose_metrics(header["metrics"], net.loss or {})
-    net.optimizer = None if header["optimizer"] is None else from_json(header["optimizer"], tables, {})
-    net.history = None if header["history"] is None else History.from_json(header["history"])
-    return net
 
 
 def _is_step(layer: Any) -> bool:
@@ -411,7 +412,11 @@ def _is_step(layer: Any) -> bool:
 
 def _block(a: Array, start: int, size: int) -> Array:
     part = a[start : start + size]
-    return part if len(part) == size else np.concatenate([part, np.zeros((size - len(part), *a.shape[1:]), a.dtype)])
+    return (
+        part
+        if len(part) == size
+        else np.concatenate([part, np.zeros((size - len(part), *a.shape[1:]), a.dtype)])
+    )
 
 
 def _augmenter(augment: Any, model: Model) -> Callable[[dict[str, Array], int, int], dict[str, Array]] | None:

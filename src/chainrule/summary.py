@@ -25,7 +25,9 @@ def summarize(model: Model) -> str:
         own = sum(size for name, size in sizes.items() if name.rpartition("/")[0] == path)
         rows.append((path or "output", _shape(node.shape[1:]), f"{own:,}" if own else ""))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = ["  ".join((a.ljust(widths[0]), b.ljust(widths[1]), c.rjust(widths[2]))).rstrip() for a, b, c in rows]
+    lines = [
+        "  ".join((a.ljust(widths[0]), b.ljust(widths[1]), c.rjust(widths[2]))).rstrip() for a, b, c in rows
+    ]
     total, work = sum(sizes.values()), multiply_adds(list(outputs.values()))
     return "\n".join([*lines, f"{total:,} parameters, {work:,} multiply-adds a sample, {model.dtype.name}"])
 

@@ -74,9 +74,8 @@ def _check_order(
     """Check the gradient of these outputs; → its graph, with the cotangents among the given inputs."""
     wrt = [x for x in given if is_float(x.dtype)]
     cotangents = [input(f"cotangent {i} of order {order}", y.shape, y.dtype) for i, y in enumerate(outputs)]
-    weights = [
-        generator.uniform(0.5, 1.5, c.shape) * generator.choice([-1.0, 1.0], c.shape) for c in cotangents
-    ]
+    weights = [generator.uniform(0.5, 1.5, c.shape) for c in cotangents]
+    weights = [np.asarray(w * generator.choice([-1, 1], np.shape(w))) for w in weights]
     gradients = vjp(outputs, wrt, cotangents)
     check(gradients)
     run = compile(outputs, list(given), executor="reference")

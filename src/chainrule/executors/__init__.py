@@ -11,7 +11,18 @@ from chainrule.executors.reference import ReferenceEpoch, Walk, evaluate
 from chainrule.graph.expr import Expr
 from chainrule.passes import optimize
 
-__all__ = ["EXECUTORS", "Array", "Epoch", "Function", "Program", "State", "compile", "epoch", "evaluate", "resolve"]
+__all__ = [
+    "EXECUTORS",
+    "Array",
+    "Epoch",
+    "Function",
+    "Program",
+    "State",
+    "compile",
+    "epoch",
+    "evaluate",
+    "resolve",
+]
 
 EXECUTORS: dict[str, tuple[Callable[..., Function], Callable[[Program], Epoch]]] = {
     "reference": (Walk, ReferenceEpoch),

@@ -50,7 +50,11 @@ class Walk:
         writable |= {x for x in owned if last.get(x, 0) >= self.boundary}
         self.calls = []  # (place of the result, function, places of the operands, place to write over, places to drop)
         for k, node in enumerate(self.order):
-            dying = [x for x in dict.fromkeys(operands[node]) if last[owner[x]] == k and x.primitive is not CONSTANT]
+            dying = [
+                x
+                for x in dict.fromkeys(operands[node])
+                if last[owner[x]] == k and x.primitive is not CONSTANT
+            ]
             target: int | None = None
             if _elementwise(node) and node.shape:
                 fits = [x for x in dying if x in writable and x.outputs == node.outputs]
@@ -72,7 +76,9 @@ class Walk:
         """Make the calls ``first`` to ``stop``."""
         for place, function, operands, target, dying in self.calls[first:stop]:
             arguments = [values[i] for i in operands]
-            values[place] = function(*arguments) if target is None else function(*arguments, out=values[target])
+            values[place] = (
+                function(*arguments) if target is None else function(*arguments, out=values[target])
+            )
             for i in dying:
                 values[i] = None
 

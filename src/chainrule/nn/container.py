@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,21 +128,14 @@ class Parallel(Layer):
         return found if self.join == "dict" else self._joined({n: single(self, y) for n, y in found.items()})
 
     def _joined(self, found: dict[str, Expr]) -> Expr:
-        first, *others = found.values()
-        whole = self.join == "sum"  # how much of the shapes must agree
-        for y in others:
-            if y.ndim != first.ndim or (y.shape if whole else y.shape[:-1]) != (
-                first.shape if whole else first.shape[:-1]
-            ):
-                shapes = ", ".join(f"{name} {y.shape}" for name, y in found.items())
-                raise ShapeError(
-                    f"Parallel: outputs {shapes} do not fit together by {self.join!r}; nn.Flatten() may help"
-                )
-        if not whole:
-            return concat([first, *others], -1)
-        for y in others:
-            first = first + y
-        return first
+        ys, whole = list(found.values()), self.join == "sum"
+        parts = {y.shape if whole else (*y.shape[:-1], "any") for y in ys}  # what must agree
+        if len(parts) > 1 or (not whole and ys[0].ndim < 2):
+            shapes = ", ".join(f"{name} {y.shape}" for name, y in found.items())
+            raise ShapeError(
+                f"Parallel: outputs {shapes} do not fit for {self.join!r}; nn.Flatten() may help"
+            )
+        return functools.reduce(operator.add, ys) if whole else concat(ys, -1)
 
 
 def parallel(*, join: str = "concat", **branches: Step) -> Parallel:
@@ -182,11 +177,7 @@ class Residual(Layer):
         y = single(self, run.apply("body", self.body, x))
         way = x if self.shortcut is None else single(self, run.apply("shortcut", self.shortcut, x))
         if way.shape != y.shape:
-            remedy = (
-                f"give shortcut=nn.Dense({y.shape[-1]}, bias=False)"
-                if y.ndim == way.ndim
-                else "make them alike"
-            )
+            remedy = f"give shortcut=nn.Dense({y.shape[-1]}, bias=False)" if y.ndim else "keep the batch axis"
             raise ShapeError(f"Residual: the body gives {y.shape}, the way around it {way.shape}; {remedy}")
         return way + y
 

@@ -340,12 +340,13 @@ def layer_sequential_unit_variance(
     [1.0, 1.0]
     """
     found = dict(arrays)
-    for path, parameter in parameters.items():
+    for path in [path for path, parameter in parameters.items() if parameter.role == "weight"]:
         layer = path.rpartition("/")[0]
-        if parameter.role != "weight":
-            continue
         for _ in range(rounds):
-            variance = float(np.var(np.asarray(forward(found)[layer], np.float64)))
+            outputs = forward(found)
+            if layer not in outputs:
+                raise ConfigError(f"forward gives no output of layer {layer!r}; {nearest(layer, outputs)}")
+            variance = float(np.var(np.asarray(outputs[layer], np.float64)))
             if not (math.isfinite(variance) and variance > 0):
                 raise DataError(
                     f"layer {layer!r}: its output has variance {variance} on this batch, "

@@ -58,7 +58,7 @@ class BatchNorm(Layer):
         if channels[0] and x.size // channels[0] < 2:
             raise ShapeError(
                 f"BatchNorm: x of shape {x.shape} has {x.size // channels[0]} value per channel, "
-                "and training needs at least 2: use larger batches (merge or drop a last one of 1), or LayerNorm"
+                "training needs 2 or more: use a larger batch (merge or drop a last one of 1), or LayerNorm"
             )
         axes = range(x.ndim - 1)
         μ = mean(x, axes)

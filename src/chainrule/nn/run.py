@@ -209,7 +209,7 @@ class Run:
         return y
 
     def call(self, layer: Step, x: Any) -> Any:
-        """The output of a step in the present place: :meth:`apply` does it inside a name, ``trace`` outside."""
+        """The output of a step without a name of its own: what ``trace`` and :meth:`apply` rest on."""
         check_step(layer)
         y = layer(x, self) if isinstance(layer, Layer) else layer(floating(layer, x, self.dtype))
         entries = y.values() if isinstance(y, dict) and y else [y]
@@ -267,15 +267,13 @@ class Run:
                 f"time, in training and in inference. {nearest(path, self.known)}"
             )
         if found is not None and not isinstance(found, kind):
-            raise ConfigError(
-                f"{path!r} is asked for as a {kind.__name__.lower()}, it was a {type(found).__name__.lower()}; "
-                "give one of the two another name"
-            )
+            was, now = type(found).__name__.lower(), kind.__name__.lower()
+            raise ConfigError(f"{path!r} was a {was}, now a {now} is asked for: give it another name")
         if found is not None and found.spec != wanted:
             given = f", for the input {self._given}" if self._given else ""
             raise (DTypeError if found.spec.shape == wanted.shape else ShapeError)(
-                f"{path!r} is {found.spec}, now asked for as {wanted}{given}. An input needs the features and "
-                "dtype that it had at first (images: put nn.Flatten() before nn.Dense)"
+                f"{path!r} is {found.spec}, now asked for as {wanted}{given}. An input needs the features "
+                "and dtype that it had at first (images: put nn.Flatten() before nn.Dense)"
             )
         return found
 

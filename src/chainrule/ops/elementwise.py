@@ -165,8 +165,8 @@ def _erf(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
 NEG = _unary("neg", np.negative, lambda g, y, x: (neg(g),), kinds="iuf")
 ABS = _unary("abs", np.absolute, lambda g, y, x: (g * sign(x),), kinds="iuf", distinct=True)
 SIGN = _unary("sign", np.sign, _no_gradient, kinds="iuf", distinct=True)
-EXP = _unary("exp", np.exp, lambda g, y, x: (g * y,))
-EXPM1 = _unary("expm1", np.expm1, lambda g, y, x: (g * (y + 1),))
+EXP = _unary("exp", np.exp, lambda g, y, x: (guard(g, y),))
+EXPM1 = _unary("expm1", np.expm1, lambda g, y, x: (guard(g, y + 1),))
 LOG = _unary("log", np.log, lambda g, y, x: (guard(g, 1 / x),), low=0.2)
 LOG1P = _unary("log1p", np.log1p, lambda g, y, x: (guard(g, 1 / (1 + x)),), low=-0.7)
 SQRT = _unary("sqrt", np.sqrt, lambda g, y, x: (guard(g, 0.5 / y),), low=0.2)
@@ -214,6 +214,14 @@ def logical_not(x: Expr) -> Expr:
 # ------------------------------------------------------------------ two operands
 
 
+def _vjp_mul(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
+    """y = a·b:  ∂a = g·b,  ∂b = g·a, guarded where the factor comes from what reaches infinity (x·log x at 0)."""
+    return (
+        guard(g, b) if b.primitive in _REACHING_INFINITY else g * b,
+        guard(g, a) if a.primitive in _REACHING_INFINITY else g * a,
+    )
+
+
 def _vjp_div(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
     """y = a/b:  ∂a = g/b,  ∂b = −g·y/b."""
     return guard(g, 1 / b), guard(neg(g), y / b)
@@ -233,24 +241,29 @@ def _vjp_maximum(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
     return where(tie, half, where(b < a, g, 0)), where(tie, half, where(b < a, 0, g))
 
 
+def _vjp_guard(h: Expr, y: Expr, g: Expr, d: Expr) -> tuple[Expr, Expr]:
+    """y = g·d:  ∂g = h·d,  ∂d = h·g, which is exactly 0 where g is, whatever h has become."""
+    return guard(h, d), where(equal(g, 0), 0, guard(h, g))
+
+
 def _guard(g: npt.NDArray[Any], d: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.where(g == 0, g, g * d)
 
 
 ADD = _binary("add", np.add, lambda g, y, a, b: (g, g))
 SUB = _binary("sub", np.subtract, lambda g, y, a, b: (g, neg(g)))
-MUL = _binary("mul", np.multiply, lambda g, y, a, b: (g * b, g * a))
+MUL = _binary("mul", np.multiply, _vjp_mul)
 DIV = Primitive("div", infer=_same("div", "f"), vjp=_vjp_div, reference=np.true_divide)
 POW = Primitive("pow", infer=_same("pow", "f"), vjp=_vjp_pow, reference=np.power)
 MAXIMUM = _binary("maximum", np.maximum, _vjp_maximum, distinct=True)
-GUARD = Primitive(
-    "guard", infer=_same("guard", "f"), vjp=lambda h, y, g, d: (guard(h, d), guard(h, g)), reference=_guard
-)
+GUARD = Primitive("guard", infer=_same("guard", "f"), vjp=_vjp_guard, reference=_guard)
 LESS = _compare("less", np.less, "iuf", "float")
 LESS_EQUAL = _compare("less_equal", np.less_equal, "iuf", "float")
 EQUAL = _compare("equal", np.equal, "biuf", "int32")
 LOGICAL_AND = _compare("logical_and", np.logical_and, "b", "bool")
 LOGICAL_OR = _compare("logical_or", np.logical_or, "b", "bool")
+
+_REACHING_INFINITY = frozenset({EXP, EXPM1, LOG, LOG1P, DIV, POW})
 
 SAMPLES[DIV] = [case((3, 4), (3, 4), low=0.5), case((), (), low=0.5)]
 SAMPLES[POW] = [case((3, 4), (3, 4), low=0.3), case((2,), (2,), low=1.0)]
@@ -282,8 +295,8 @@ guard: Binary = _binary_function(
     GUARD,
     """g where the cotangent g is exactly 0, else g·d.
 
-    Rules with an infinite slope (√, log, division, powers) end in it, so that a branch which ``where``
-    left out adds 0 to the gradient, not 0·∞ = NaN.
+    Rules whose slope can be infinite (√, log, exp, division, powers) end in it, so that a branch which
+    ``where`` left out adds 0 to the gradient, not 0·∞ = NaN.
     """,
 )
 

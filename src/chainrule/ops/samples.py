@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chainrule.graph.primitive import Primitive
 from chainrule.spec import Shape
@@ -25,21 +27,24 @@ class Case:
     distinct: bool
     meta: Mapping[str, Any] = field(default_factory=dict)
 
-    def arrays(self, seed: int = 0, dtype: str = "float64") -> list[np.ndarray]:
+    def arrays(self, seed: int = 0, dtype: str = "float64") -> list[npt.NDArray[Any]]:
         """The inputs; ``float`` in the case stands for ``dtype``."""
         generator = np.random.Generator(np.random.Philox(seed))
-        return [self._array(generator, s, d, dtype) for s, d in zip(self.shapes, self.dtypes, strict=True)]
+        return [
+            np.array(self._draw(generator, place, shape, kind), dtype if kind == "float" else kind)
+            for place, (shape, kind) in enumerate(zip(self.shapes, self.dtypes, strict=True))
+        ]
 
-    def _array(self, generator: np.random.Generator, shape: Shape, dtype: str, floating: str) -> np.ndarray:
-        if dtype == "bool":
+    def _draw(self, generator: np.random.Generator, place: int, shape: Shape, kind: str) -> Any:
+        if kind == "bool":
             return generator.random(shape) < 0.5
-        if dtype != "float":
-            return generator.integers(int(self.low), int(self.high) + 1, shape).astype(dtype)
-        size = int(np.prod(shape))
-        if self.distinct:  # evenly spaced, shuffled: no ties, no point near a kink at the middle
-            spaced = self.low + (self.high - self.low) * (np.arange(size) + 0.37) / max(size, 1)
-            return generator.permutation(spaced).reshape(shape).astype(floating)
-        return generator.uniform(self.low, self.high, shape).astype(floating)
+        if kind != "float":
+            return generator.integers(int(self.low), int(self.high) + 1, shape)
+        if not self.distinct:
+            return generator.uniform(self.low, self.high, shape)
+        size = math.prod(shape)  # evenly spaced, shuffled: no ties, not between inputs either, no kink at the middle
+        spaced = (np.arange(size) + 0.37 + 0.31 * place) / max(size, 1)
+        return generator.permutation(self.low + (self.high - self.low) * spaced).reshape(shape)
 
 
 def case(

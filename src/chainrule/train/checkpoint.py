@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import zlib
@@ -28,7 +29,7 @@ def fingerprint(arrays: Mapping[str, Array]) -> str:
     for name, a in arrays.items():
         crc = 0
         for start in range(0, len(a), 4096):
-            crc = zlib.crc32(np.ascontiguousarray(a[start : start + 4096]), crc)
+            crc = zlib.crc32(a[start : start + 4096].tobytes(), crc)
         parts.append(f"{name}:{a.dtype}{list(a.shape)}:{crc:08x}")
     return " ".join(parts)
 
@@ -40,7 +41,7 @@ class RunFolder:
     environment.json  versions and machine         checkpoint.safetensors, model.safetensors
     """
 
-    def __init__(self, path: str | Path, config: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.lock = RunLock(self.path)
@@ -66,7 +67,11 @@ class RunFolder:
 
         self._json("config.json", config)
         versions = {"chainrule": __version__, "numpy": np.__version__, "python": platform.python_version()}
-        machine = {"machine": platform.machine(), "system": platform.system(), "implementation": sys.implementation.name}
+        machine = {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "implementation": sys.implementation.name,
+        }
         self._json("environment.json", {**versions, **machine})
 
     def _json(self, name: str, value: Mapping[str, Any]) -> None:

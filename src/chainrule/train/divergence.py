@@ -37,7 +37,14 @@ def first_non_finite(program: Program, arrays: Mapping[Expr, Any]) -> Expr | Non
 
 
 def report(
-    node: Expr | None, *, epoch: int, batch: int, loss: float, rates: Mapping[str, float], norm: float, explosion: bool
+    node: Expr | None,
+    *,
+    epoch: int,
+    batch: int,
+    loss: float,
+    rates: Mapping[str, float],
+    norm: float,
+    explosion: bool,
 ) -> DivergenceError:
     """One error that says when, at which rate, where it began, and what to try."""
     rate = ", ".join(f"{name} {value:g}" for name, value in rates.items())
@@ -53,5 +60,3 @@ def report(
 def gradient_norm(gradients: Sequence[Any]) -> float:
     """√Σ g² over all arrays, in float64."""
     return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients))
-
-

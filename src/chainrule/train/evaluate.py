@@ -23,7 +23,9 @@ class Evaluator:
         self.names = list(program.outputs)
         self.run = epoch(program, executor=executor)
 
-    def __call__(self, state: Mapping[str, Array], data: Mapping[str, Array], weight: Array) -> dict[str, float]:
+    def __call__(
+        self, state: Mapping[str, Array], data: Mapping[str, Array], weight: Array
+    ) -> dict[str, float]:
         """The mean of the loss and of each metric: Σ w·v / Σ w, summed in float64."""
         rows = np.arange(-(-len(weight) // self.block) * self.block)
         outside = rows >= len(weight)
@@ -39,7 +41,9 @@ class Evaluator:
         self._add(sums, state, arrays, index)
         return {name: value / sums["weight"] for name, value in sums.items() if name != "weight"}
 
-    def _add(self, sums: dict[str, float], state: Mapping[str, Array], arrays: list[Array], index: Array) -> None:
+    def _add(
+        self, sums: dict[str, float], state: Mapping[str, Array], arrays: list[Array], index: Array
+    ) -> None:
         _, found = self.run.run(dict(state), arrays, index, [])
         for name, values in found.items():
             for v in values:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-
 from chainrule.errors import DataError, nearest
 
 __all__ = ["History"]
@@ -57,5 +56,3 @@ class History:
     def from_json(saved: Mapping[str, Any]) -> History:
         rows = [{k: math.nan if v is None else v for k, v in row.items()} for row in saved["rows"]]
         return History(**{**saved, "rows": rows})
-
-

@@ -75,7 +75,7 @@ class Fit:
     batch_size: int
     seed: int
     schedule: Callable[[int, int, int], float]
-    rates: dict[str, float]
+    rates: dict[str, optim.Rate]
     callbacks: Sequence[Callback] = ()
     validation: Data | None = None
     shuffle: bool = True
@@ -101,14 +101,12 @@ class Fit:
         self.kept: dict[str, Array] | None = None
         self.pace = 1
         self.saved = time.perf_counter()
-        self.averages = self._averages()
+        self.averages = optim.averaged(self.objective.rule, self.objective.model.parameters)
         self.evaluator = (
-            Evaluator(self.objective, len(self.validation), self.executor) if self.validation is not None else None
+            Evaluator(self.objective, len(self.validation), self.executor)
+            if self.validation is not None
+            else None
         )
-
-    def _averages(self) -> dict[str, str]:
-        assert self.objective.optimizer is not None
-        return optim.averaged(self.objective.optimizer, self.objective.model.parameters)
 
     # ------------------------------------------------------------------ the whole
 
@@ -165,7 +163,9 @@ class Fit:
     def _evaluated(self) -> dict[str, Array]:
         """Parameters and buffers as evaluation and predict use them."""
         model = self.objective.model
-        return {name: self.state[self.averages.get(name, name)] for name in (*model.parameters, *model.buffers)}
+        return {
+            name: self.state[self.averages.get(name, name)] for name in (*model.parameters, *model.buffers)
+        }
 
     # ------------------------------------------------------------------ an epoch
 
@@ -186,7 +186,11 @@ class Fit:
             if stop:
                 at.stopped = "callback"
                 return
-            if at.batch < self.per_epoch and self.checkpoint_every and self.steps % self.checkpoint_every == 0:
+            if (
+                at.batch < self.per_epoch
+                and self.checkpoint_every
+                and self.steps % self.checkpoint_every == 0
+            ):
                 self._save()
         self._end_epoch()
 
@@ -196,8 +200,7 @@ class Fit:
         return self.position.epoch * self.per_epoch + self.position.batch
 
     def _interrupted(self) -> None:
-        if self.folder is not None:
-            self._save()
+        self._save()
         self.history.stopped = "interrupted"
         raise KeyboardInterrupt
 
@@ -213,11 +216,12 @@ class Fit:
         self.history.rows.append({"epoch": at.epoch, **row})
         at.epoch, at.batch, at.sums, at.seconds = at.epoch + 1, 0, {}, 0.0
         end = EpochEnd(at.epoch - 1, self.steps, row, self._keep)
-        if any([callback.epoch(end) for callback in self.callbacks]):
+        answers = [callback.epoch(end) for callback in self.callbacks]  # each is asked, whatever another says
+        if any(answers):
             at.stopped = "early stopping"
         last = at.epoch == self.epochs or bool(at.stopped)
         due = time.perf_counter() - self.saved > _CHECKPOINT_SECONDS or self.checkpoint_every is not None
-        if self.folder is not None and (last or due):
+        if last or due:
             self._save()
 
     def _keep(self) -> None:
@@ -244,14 +248,18 @@ class Fit:
             raise self._diverged(program, ready, before, arrays, index, rates, done)
         if divergence.exploded(float(losses[-1]), at.first_loss or 0.0):
             self.state.update(good)
-            raise self._report(None, program, arrays, index[-1], rates, count - 1, float(losses[-1]), explosion=True)
+            raise self._report(
+                None, program, arrays, index[-1], rates, count - 1, float(losses[-1]), explosion=True
+            )
         for name in (n for n in program.outputs if ":" not in n):  # a colon marks what is watched
             for value in found[name]:
                 at.sums[name] = at.sums.get(name, 0.0) + float(value)
         step = self.steps
         at.batch += count
         seconds = time.perf_counter() - began
-        self.pace = self.chunk_steps or max(1, min(self.pace * 2, int(_CHUNK_SECONDS / max(seconds / count, 1e-9))))
+        self.pace = self.chunk_steps or max(
+            1, min(self.pace * 2, int(_CHUNK_SECONDS / max(seconds / count, 1e-9)))
+        )
         return self._tell(step, losses, float(rates[0][-1]), found, watched, index.size)
 
     def _stretch(self) -> tuple[int, int]:
@@ -282,7 +290,7 @@ class Fit:
         """The learning rate of every group at ``count`` steps."""
         plateau = float(np.prod([c.rate_factor() for c in self.callbacks]))
         factors = [self.schedule(step + k, self.total, self.per_epoch) * plateau for k in range(count)]
-        return [np.array([rate * f for f in factors], self.objective.model.dtype) for rate in self.rates.values()]
+        return [np.multiply(factors, float(rate)).astype(self.objective.model.dtype) for rate in self.rates.values()]
 
     def _scalars(self, count: int, rates: list[Array]) -> list[Array]:
         step = np.arange(self.steps, self.steps + count)
@@ -327,7 +335,9 @@ class Fit:
                 break
         inputs = [*program.batch, *program.scalars, *program.state]
         values = [*(a[index[bad]] for a in arrays), *(s[bad] for s in scalars)]
-        given = dict(zip(inputs, [*values, *(self.state[x.meta["name"]] for x in program.state)], strict=True))
+        given = dict(
+            zip(inputs, [*values, *(self.state[x.meta["name"]] for x in program.state)], strict=True)
+        )
         node = divergence.first_non_finite(program, given)
         return self._report(node, program, arrays, index[bad], rates, bad, float("nan"), explosion=False)
 
@@ -359,7 +369,8 @@ class Fit:
     # ------------------------------------------------------------------ checkpoints
 
     def _save(self) -> None:
-        assert self.folder is not None
+        if self.folder is None:
+            return
         arrays = {f"state/{name}": a for name, a in self.state.items()}
         arrays |= {f"kept/{name}": a for name, a in (self.kept or {}).items()}
         header = {
@@ -376,7 +387,11 @@ class Fit:
         self.saved = time.perf_counter()
 
     def _load(self) -> None:
-        found = self.folder.load(fingerprint(self.data.arrays), self.settings) if self.folder is not None else None
+        found = (
+            self.folder.load(fingerprint(self.data.arrays), self.settings)
+            if self.folder is not None
+            else None
+        )
         if found is None:
             return
         header, arrays = found
@@ -388,5 +403,3 @@ class Fit:
         self.kept = kept or None
         for callback, memory in zip(self.callbacks, header["callbacks"], strict=True):
             callback.remember(memory)
-
-

@@ -46,14 +46,18 @@ class Model:
 
     def unused(self, name: str) -> Expr:
         """An input for a parameter that inference does not read."""
-        spec = {**self.parameters, **self.buffers}[name].spec
+        spec = (self.parameters[name] if name in self.parameters else self.buffers[name]).spec
         return input(name, spec.shape, spec.dtype)
 
-    def trace(self, x: Mapping[str, Expr], *, training: bool, **inputs: Any) -> tuple[dict[str, Expr], nn.Run]:
+    def trace(
+        self, x: Mapping[str, Expr], *, training: bool, **inputs: Any
+    ) -> tuple[dict[str, Expr], nn.Run]:
         """The outputs by name, and the trace with all that it declared."""
         given = next(iter(x.values())) if list(x) == ["x"] else dict(x)
-        known = {**self.parameters, **self.buffers} or None
-        found, run = nn.trace(self.layer, given, training=training, dtype=self.dtype, known=known, **inputs)
+        known: dict[str, nn.Parameter | nn.Buffer] = {**self.parameters, **self.buffers}
+        found, run = nn.trace(
+            self.layer, given, training=training, dtype=self.dtype, known=known or None, **inputs
+        )
         return (found if isinstance(found, dict) else {SINGLE: found}), run
 
 
@@ -73,7 +77,9 @@ class Objective:
     def per_sample(self, outputs: Mapping[str, Expr], targets: Mapping[str, Expr]) -> dict[str, Expr]:
         """ "loss" and each metric, (batch,); the losses of several outputs are added."""
         if set(outputs) != set(self.losses):
-            raise ConfigError(f"the network's outputs are {sorted(outputs)}, the losses are for {sorted(self.losses)}")
+            raise ConfigError(
+                f"the network's outputs are {sorted(outputs)}, the losses are for {sorted(self.losses)}"
+            )
         found: dict[str, Expr] = {}
         for name, loss in self.losses.items():
             suffix = "" if len(self.losses) == 1 else f"/{name}"
@@ -82,8 +88,17 @@ class Objective:
             if suffix:
                 found[f"loss{suffix}"] = value
             for metric, function in self.metrics.items():
-                found[f"{metric}{suffix}"] = _checked(function, outputs[name], targets[name], f"metric {metric!r}")
+                found[f"{metric}{suffix}"] = _checked(
+                    function, outputs[name], targets[name], f"metric {metric!r}"
+                )
         return found
+
+    @property
+    def rule(self) -> optim.Rule:
+        """The optimizer, which training needs and evaluation does not."""
+        if self.optimizer is None:
+            raise ConfigError("this objective has no optimizer: it can be evaluated, not trained")
+        return self.optimizer
 
     def evaluation(self, batch: int) -> Program:
         """Weighted sums of the loss and metrics over a batch, in inference mode."""
@@ -91,12 +106,13 @@ class Objective:
         outputs, run = self.model.trace(x, training=False)
         weight = input("weight", (batch,), self.model.dtype)
         sums = {name: total(v * weight) for name, v in self.per_sample(outputs, y).items()}
-        return Program({**sums, "weight": total(weight)}, [*x.values(), *y.values(), weight], (), [*run.inputs.values()])
+        return Program(
+            {**sums, "weight": total(weight)}, [*x.values(), *y.values(), weight], (), [*run.inputs.values()]
+        )
 
     def training(self, batch: int, watches: Sequence[Watch] = ()) -> Program:
         """One step: forward, backward, update; the loss is the weighted mean over the batch plus penalties."""
-        assert self.optimizer is not None
-        rule, dtype = self.optimizer, self.model.dtype
+        rule, dtype = self.rule, self.model.dtype
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         weight, t = input("weight", (batch,), dtype), input("t", (), dtype)
         seed, step = input("seed", (), "int64"), input("step", (), "int64")
@@ -107,7 +123,10 @@ class Objective:
             weights = total(weight)
             shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
             θ = {name: run.inputs[name] for name in self.model.parameters}
-            slots = {name: input(name, s.shape, s.dtype) for name, s in optim.slot_specs(rule, self.model.parameters).items()}
+            slots = {
+                name: input(name, s.shape, s.dtype)
+                for name, s in optim.slot_specs(rule, self.model.parameters).items()
+            }
             penalties = [self._penalty(v, weight, shares) for v in run.losses.values()]
             penalty = optim.penalty(rule, θ, self.model.parameters)
             penalties += [] if penalty is None else [penalty]
@@ -124,7 +143,9 @@ class Objective:
         g, delivered, buffers, moved = _moved(at, θ, g, delivered, run.updates, watched)
         watched = {**moved, **θ}
         with scope("", operation="optimizer"):
-            new_θ, new_slots = optim.apply_rule(rule, self.model.parameters, θ, {n: g[n] for n in θ}, slots, t, rates)
+            new_θ, new_slots = optim.apply_rule(
+                rule, self.model.parameters, θ, {n: g[n] for n in θ}, slots, t, rates
+            )
         for w in watches:
             for name in _matching(w.names, watched):
                 delivered[w.key(name)] = _watched(w, name, watched, g, θ, new_θ)
@@ -153,7 +174,9 @@ def _checked(function: Function, output: Expr, target: Expr, what: str) -> Expr:
     return cast(value, output.dtype)
 
 
-def _moved(at: Mapping[str, Expr], θ: Mapping[str, Expr], *groups: Mapping[str, Expr]) -> list[dict[str, Expr]]:
+def _moved(
+    at: Mapping[str, Expr], θ: Mapping[str, Expr], *groups: Mapping[str, Expr]
+) -> list[dict[str, Expr]]:
     """Every group of nodes, computed at another point than θ (Nesterov's look-ahead)."""
     moves = {θ[n]: at[n] for n in θ if at[n] is not θ[n]}
     if not moves:

@@ -15,7 +15,15 @@ from chainrule.spec import Spec
 from chainrule.train.loop import Data
 from chainrule.train.objective import Model
 
-__all__ = ["choose_losses", "choose_metrics", "hold_out", "output_specs", "prepare_data", "sample_specs", "take_inputs"]
+__all__ = [
+    "choose_losses",
+    "choose_metrics",
+    "hold_out",
+    "output_specs",
+    "prepare_data",
+    "sample_specs",
+    "take_inputs",
+]
 
 
 def sample_specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
@@ -56,7 +64,9 @@ def choose_losses(loss: Any, targets: Mapping[str, Array], outputs: Mapping[str,
     if set(targets) != set(outputs):
         raise DataError(f"y has targets {sorted(targets)}, the network's outputs are {sorted(outputs)}")
     return {
-        name: _default_loss(targets[name], outputs[name]) if given[name] is None else loss_room.resolve_loss(given[name])
+        name: _default_loss(targets[name], outputs[name])
+        if given[name] is None
+        else loss_room.resolve_loss(given[name])
         for name in outputs
     }
 
@@ -74,7 +84,11 @@ def choose_metrics(
     """Metrics by name. By default the accuracy, where all losses are of classes."""
     if metrics is None:
         classes = (loss_room.CrossEntropy, loss_room.BinaryCrossEntropy, loss_room.Focal)
-        return {"accuracy": loss_room.resolve_metric("accuracy")} if all(isinstance(v, classes) for v in losses.values()) else {}
+        return (
+            {"accuracy": loss_room.resolve_metric("accuracy")}
+            if all(isinstance(v, classes) for v in losses.values())
+            else {}
+        )
     if isinstance(metrics, Mapping):
         return {name: loss_room.resolve_metric(m) for name, m in metrics.items()}
     return {name: loss_room.resolve_metric(name) for name in metrics}
@@ -88,7 +102,9 @@ def prepare_data(
     rows = len(next(iter(inputs.values())))
     for name, a in targets.items():
         if not a.ndim or len(a) != rows:
-            raise DataError(f"x has {rows} rows, {name} has {len(a) if a.ndim else 'none'}; they must be equal")
+            raise DataError(
+                f"x has {rows} rows, {name} has {len(a) if a.ndim else 'none'}; they must be equal"
+            )
     chosen = choose_losses(losses, targets, outputs)
     checked = {}
     for name, loss in chosen.items():
@@ -119,4 +135,3 @@ def take_rows(data: Data, rows: Array) -> Data:
         {n: a[rows] for n, a in data.targets.items()},
         data.weight[rows],
     )
-

@@ -50,7 +50,11 @@ class Progress(Callback):
             self.bar.update(0, completed=chunk.step + len(chunk.losses), text=text, epoch=chunk.epoch + 1)
         else:
             self.said = now
-            print(f"epoch {chunk.epoch + 1}/{self.start.epochs}  {text}  {self._left(chunk, now)}", file=self.file, flush=True)
+            print(
+                f"epoch {chunk.epoch + 1}/{self.start.epochs}  {text}  {self._left(chunk, now)}",
+                file=self.file,
+                flush=True,
+            )
 
     def _speed(self, now: float) -> str:
         return f"{self.seen / max(now - self.began, 1e-9):,.0f} samples/s"
@@ -65,7 +69,9 @@ class Progress(Callback):
         hidden = ("learning_rate", "seconds")
         parts = [f"{name} {value:.4f}" for name, value in end.metrics.items() if name not in hidden]
         rate = f"lr {end.metrics['learning_rate']:.2e}  {end.metrics['seconds']:.1f} s"
-        line = f"epoch {end.epoch + 1}/{self.start.epochs}  {'  '.join(parts)}  {rate}  {self._speed(self.said)}"
+        line = (
+            f"epoch {end.epoch + 1}/{self.start.epochs}  {'  '.join(parts)}  {rate}  {self._speed(self.said)}"
+        )
         if self.bar is not None:
             self.bar.console.print(line, highlight=False)
         else:

@@ -12,7 +12,7 @@ from chainrule.executors import Array
 from chainrule.train.loop import Fit
 from chainrule.train.state import snapshot
 
-__all__ = ["RateTest", "automatic_rate", "range_test"]
+__all__ = ["RateTest", "automatic_rate", "choose_rates", "range_test"]
 
 _AUTO_STEPS = 200
 
@@ -39,7 +39,11 @@ def _trial(fit: Fit, rates: Array) -> Array:
     index = np.concatenate(orders).reshape(-1, rows)[: len(rates)]
     arrays = [*fit.data.arrays.values(), fit.data.weight]
     dtype = fit.objective.model.dtype
-    scalars = [np.arange(1, len(rates) + 1).astype(dtype), np.full(len(rates), fit.seed), np.arange(len(rates))]
+    scalars = [
+        np.arange(1, len(rates) + 1).astype(dtype),
+        np.full(len(rates), fit.seed),
+        np.arange(len(rates)),
+    ]
     done, found = ready.run(state, arrays, index, [*scalars, *[rates.astype(dtype)] * len(fit.rates)])
     return found["loss"][:done].astype(np.float64) / found["weight"][:done]
 
@@ -62,6 +66,14 @@ def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100
     curve = np.array(smooth)
     slope = np.gradient(curve, np.log10(rates[: len(curve)])) if len(curve) > 1 else np.zeros(1)
     return RateTest(rates[: len(curve)], curve, float(rates[int(np.argmin(slope))]))
+
+
+def choose_rates(fit: Fit) -> None:
+    """Puts a number in the place of every ``"auto"``."""
+    if "auto" in fit.rates.values():
+        rate = automatic_rate(fit)
+        fit.rates = {name: rate if r == "auto" else r for name, r in fit.rates.items()}
+        fit.note = f"learning rate {rate:g} chosen by trial"
 
 
 def automatic_rate(fit: Fit) -> float:

@@ -29,13 +29,15 @@ class _Monitor(Callback):
         known = ("loss", *start.metrics)
         self.metric = self.metric or ("val_loss" if "val_loss" in start.metrics else "loss")
         if self.metric not in known:
-            raise ConfigError(f"{type(self).__name__}: no metric {self.metric!r}; {nearest(self.metric, known)}")
+            raise ConfigError(
+                f"{type(self).__name__}: no metric {self.metric!r}; {nearest(self.metric, known)}"
+            )
 
     def improved(self, end: EpochEnd) -> bool:
         """Whether the metric is better than ever by more than ``min_delta``."""
-        assert self.metric is not None
-        larger = self.mode == "max" or (self.mode == "auto" and self.metric.endswith(_LARGER_IS_BETTER))
-        value = -end.metrics[self.metric] if larger else end.metrics[self.metric]
+        metric = self.metric or "loss"
+        larger = self.mode == "max" or (self.mode == "auto" and metric.endswith(_LARGER_IS_BETTER))
+        value = -end.metrics[metric] if larger else end.metrics[metric]
         if value < self.best - self.min_delta:
             self.best, self.best_epoch, self.waited = value, end.epoch, 0
             return True
