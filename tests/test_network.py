@@ -226,3 +226,12 @@ def test_mistakes_are_named(wrong, error, says):
 @pytest.mark.parametrize("rows", [1, 2, 3, 64, 65, 130])
 def test_a_row_is_predicted_alike_in_any_company(classifier, rows):
     np.testing.assert_allclose(classifier.output(X[:rows])[0], classifier.output(X)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_of_byte_images_refuses_images_between_0_and_1():
+    images = rng.integers(0, 256, (50, 9)).astype("uint8")
+    net = cr.Network(nn.Rescale(), Dense(2), seed=0)
+    net.fit(images, images[:, 0] % 2, epochs=1, verbose=0)
+    with pytest.raises(DataError, match="uint8"):
+        net.predict(images / 255)
+    assert (net.output(images.astype("int64")) == net.output(images)).all()

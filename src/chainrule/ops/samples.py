@@ -42,7 +42,9 @@ class Case:
             return generator.integers(int(self.low), int(self.high) + 1, shape)
         if not self.distinct:
             return generator.uniform(self.low, self.high, shape)
-        size = math.prod(shape)  # evenly spaced, shuffled: no ties, not between inputs either, no kink at the middle
+        size = math.prod(
+            shape
+        )  # evenly spaced, shuffled: no ties, not between inputs either, no kink at the middle
         spaced = (np.arange(size) + 0.37 + 0.31 * place) / max(size, 1)
         return generator.permutation(self.low + (self.high - self.low) * spaced).reshape(shape)
 

@@ -45,9 +45,21 @@ def take_inputs(x: Any, dtype: np.dtype, model: Model | None = None) -> dict[str
                 f"{name}: rows of shape {found.shape[1:]} given, the network was built for {spec.shape}; "
                 "give the same features in the same order, or build another network"
             )
-        if found.dtype != spec.dtype:
-            arrays[name] = found.astype(spec.dtype)
+        arrays[name] = _as_trained(found, spec.dtype, name)
     return {name: arrays[name] for name in model.inputs}
+
+
+def _as_trained(found: Array, dtype: np.dtype, name: str) -> Array:
+    """The array in the dtype that the network was built for, if every value survives."""
+    if found.dtype == dtype:
+        return found
+    cast = found.astype(dtype)
+    if dtype.kind != "f" and not np.array_equal(cast, found):
+        raise DataError(
+            f"{name} holds {found.dtype.name} values, the network was built for {dtype.name}, which cannot hold them; "
+            "give data in the units and dtype of training"
+        )
+    return cast
 
 
 def output_specs(model: Model) -> dict[str, Spec]:
@@ -98,13 +110,8 @@ def prepare_data(
     inputs: dict[str, Array], y: Any, weight: Any, losses: Any, outputs: Mapping[str, Spec], dtype: np.dtype
 ) -> tuple[Data, dict[str, Any]]:
     """Inputs, targets and weights of equal length, the targets as their losses want them; and the losses by output."""
-    targets = {name: np.asarray(a) for name, a in door.as_named(y, "y").items()}
     rows = len(next(iter(inputs.values())))
-    for name, a in targets.items():
-        if not a.ndim or len(a) != rows:
-            raise DataError(
-                f"x has {rows} rows, {name} has {len(a) if a.ndim else 'none'}; they must be equal"
-            )
+    targets = door.check_inputs(door.as_named(y, "y"), dtype=dtype, what="y", rows=rows)
     chosen = choose_losses(losses, targets, outputs)
     checked = {}
     for name, loss in chosen.items():
