@@ -215,7 +215,7 @@ def logical_not(x: Expr) -> Expr:
 
 
 def _vjp_mul(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
-    """y = a·b:  ∂a = g·b,  ∂b = g·a, guarded where the factor comes from what reaches infinity (x·log x at 0)."""
+    """y = a·b:  ∂a = g·b,  ∂b = g·a, guarded where the factor may be infinite (x·log x at 0)."""
     return (
         guard(g, b) if b.primitive in _REACHING_INFINITY else g * b,
         guard(g, a) if a.primitive in _REACHING_INFINITY else g * a,
