@@ -209,6 +209,8 @@ def _keep(dataset: str, file: DataFile, packed: bytes) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "not there"
+    if error.args and isinstance(error.args[0], OSError):  # urllib wraps what went wrong
+        return _reason(error.args[0])
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text or type(error).__name__
 
