@@ -207,8 +207,7 @@ class Network:
         finally:
             if folder is not None:
                 folder.close()
-        assert self.history is not None
-        return self.history
+        return fit.history
 
     def _adopt(self, fit: Fit) -> None:
         """Takes over what a fit has come to."""

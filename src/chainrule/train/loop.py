@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule import data as batching
 from chainrule import optim
-from chainrule.errors import DivergenceError
+from chainrule.errors import ConfigError, DivergenceError
 from chainrule.executors import Array, Epoch, Program, epoch, resolve
 from chainrule.train import divergence
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
@@ -100,7 +100,7 @@ class Fit:
         self.history = History(executor=resolve(self.executor))
         self.kept: dict[str, Array] | None = None
         self.pace = 1
-        self.saved = time.perf_counter()
+        self.began = self.saved = time.perf_counter()
         self.averages = optim.averaged(self.objective.rule, self.objective.model.parameters)
         self.evaluator = (
             Evaluator(self.objective, len(self.validation), self.executor)
@@ -112,7 +112,7 @@ class Fit:
 
     def run(self) -> History:
         """All epochs that are left. On any exception ``state`` is that of the last complete step."""
-        began = time.perf_counter()
+        self.began = time.perf_counter()
         metrics = self._metric_names()
         self._announce(metrics)
         self._load()
@@ -122,7 +122,7 @@ class Fit:
                     self._epoch(interrupt)
             self._finish()
         finally:
-            self.history.seconds += time.perf_counter() - began
+            self.history.seconds += time.perf_counter() - self.began
             for callback in self.callbacks:
                 callback.end(self.history)
         return self.history
@@ -378,8 +378,11 @@ class Fit:
             "settings": dict(self.settings),
             "data": fingerprint(self.data.arrays),
             "position": vars(self.position),
-            "history": self.history.to_json(),
-            "callbacks": [c.memory() for c in self.callbacks],
+            "history": {
+                **self.history.to_json(),
+                "seconds": self.history.seconds + time.perf_counter() - self.began,
+            },
+            "callbacks": [memory for c in self.callbacks if (memory := c.memory())],
             "rates": self.rates,
         }
         self.folder.save(arrays, header)
@@ -387,19 +390,23 @@ class Fit:
         self.saved = time.perf_counter()
 
     def _load(self) -> None:
-        found = (
-            self.folder.load(fingerprint(self.data.arrays), self.settings)
-            if self.folder is not None
-            else None
-        )
+        if self.folder is None:
+            return
+        found = self.folder.load(fingerprint(self.data.arrays), self.settings)
         if found is None:
             return
         header, arrays = found
+        remembering = [c for c in self.callbacks if c.memory()]
+        if len(remembering) != len(header["callbacks"]):
+            raise ConfigError(
+                f"{self.folder.path} was begun with {len(header['callbacks'])} callbacks that a checkpoint "
+                f"remembers, now there are {len(remembering)}; resume with the same ones, or start in another run_dir"
+            )
+        for callback, memory in zip(remembering, header["callbacks"], strict=True):
+            callback.remember(memory)
         self.position = Position(**header["position"])
         self.history = History.from_json(header["history"])
         self.rates = dict(header["rates"])
         self.state.update({n.removeprefix("state/"): a for n, a in arrays.items() if n.startswith("state/")})
         kept = {n.removeprefix("kept/"): a for n, a in arrays.items() if n.startswith("kept/")}
         self.kept = kept or None
-        for callback, memory in zip(self.callbacks, header["callbacks"], strict=True):
-            callback.remember(memory)
