@@ -1,4 +1,4 @@
-"""Every primitive, from its SAMPLES: inference equals the computation, gradients to second order, executors."""
+"""Every primitive, from its SAMPLES: inference equals computation, gradients to second order, executors."""
 
 from __future__ import annotations
 

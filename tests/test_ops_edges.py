@@ -107,11 +107,12 @@ def test_a_row_that_is_masked_whole(executor):
 
 
 def test_nan_is_never_hidden(executor):
-    functions = [ops.relu, ops.leaky_relu, ops.elu, ops.selu, ops.gelu, ops.gelu_tanh, ops.silu, ops.sigmoid,
-                 ops.tanh, ops.softplus, ops.log_sigmoid, ops.hard_sigmoid, ops.hard_tanh, ops.hard_swish, ops.softmax,
-                 ops.log_softmax, ops.abs, ops.sign, ops.exp, ops.sqrt, ops.square, ops.identity,
-                 lambda x: ops.clip(x, 0, 1), lambda x: ops.maximum(x, 0), lambda x: ops.minimum(x, 0), ops.cumsum,
-                 ops.max, ops.min, ops.sum, ops.mean, ops.var, ops.std, ops.norm, ops.logsumexp]  # fmt: skip
+    functions = [
+        *(f for name, f in ops.FUNCTIONS.items() if name != "step"),
+        ops.max, ops.min, ops.sum, ops.mean, ops.var, ops.std, ops.norm, ops.logsumexp, ops.cumsum, ops.sign,
+        ops.sqrt, ops.log, ops.erf, ops.sin, lambda x: ops.clip(x, 0, 1), lambda x: ops.maximum(x, 0),
+        lambda x: ops.minimum(x, 0),
+    ]  # fmt: skip
     for function in functions:
         value, _ = value_and_slope(function, [NAN], executor)
         assert np.isnan(value).all(), function
