@@ -1,0 +1,256 @@
+"""Every layer against PyTorch in float64: values to 1e-10, gradients to 1e-8, in training and inference."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as fn
+
+from chainrule import nn, ops
+from chainrule.autodiff import gradient
+from chainrule.executors import evaluate
+from chainrule.nn import LAYERS
+from chainrule.ops.functions import FUNCTIONS
+
+BLOCK = nn.Shared("block", nn.Dense(4))
+
+
+def batch_norm(x, p, training, prefix="", momentum=0.1, eps=1e-5):
+    """PyTorch's, with its own copies of the running statistics; the channel is our last axis, its second."""
+    rows = x.reshape(-1, x.shape[-1])
+    mean, variance = (p[f"{prefix}{name}"].clone() for name in ("mean", "variance"))
+    γ, β = p.get(f"{prefix}scale"), p.get(f"{prefix}offset")
+    return fn.batch_norm(rows, mean, variance, γ, β, training, momentum, eps).reshape(x.shape)
+
+
+def deep(x, p, training):
+    h = fn.linear(x, p["dense_0/W"].T, p["dense_0/b"])
+    h = torch.relu(batch_norm(h, p, training, "batch_norm_0/"))
+    h = h + torch.tanh(fn.linear(h, p["residual_0/body/dense_0/W"].T, p["residual_0/body/dense_0/b"]))
+    h = fn.layer_norm(h, (6,), p["layer_norm_0/scale"], p["layer_norm_0/offset"])
+    return fn.log_softmax(fn.linear(h, p["dense_1/W"].T, p["dense_1/b"]), -1)
+
+
+DEEP = nn.sequential(
+    nn.Dense(6), nn.BatchNorm(), ops.relu, nn.Residual(nn.sequential(nn.Dense(6), ops.tanh)), nn.LayerNorm(),
+    nn.Dense(3), ops.log_softmax,
+)  # fmt: skip
+
+# name: (our layer, shape of x or (shape, categories), PyTorch's function of (x, parameters, training))
+PAIRS = {
+    "dense": (nn.Dense(3), (5, 4), lambda x, p, training: fn.linear(x, p["W"].T, p["b"])),
+    "dense_sequence": (nn.Dense(3, bias=False), (5, 2, 4), lambda x, p, training: fn.linear(x, p["W"].T)),
+    "prelu": (nn.PReLU(), (5, 4), lambda x, p, training: fn.prelu(x, p["slope"])),
+    "prelu_shared": (nn.PReLU(shared=True), (5, 4), lambda x, p, t: fn.prelu(x, p["slope"].reshape(1))),
+    "maxout": (
+        nn.Maxout(3), (5, 4),
+        lambda x, p, training: fn.max_pool1d(fn.linear(x, p["W"].T, p["b"]).unsqueeze(1), 2)[:, 0],
+    ),
+    "batch_norm": (nn.BatchNorm(), (6, 4), batch_norm),
+    "batch_norm_image": (
+        nn.BatchNorm(epsilon=0.1), (3, 2, 2, 4), lambda x, p, training: batch_norm(x, p, training, eps=0.1),
+    ),
+    "batch_norm_plain": (nn.BatchNorm(scale=False, offset=False), (6, 4), batch_norm),
+    "layer_norm": (nn.LayerNorm(), (5, 4), lambda x, p, t: fn.layer_norm(x, (4,), p["scale"], p["offset"])),
+    "layer_norm_plain": (
+        nn.LayerNorm(1e-3, scale=False, offset=False), (5, 2, 4),
+        lambda x, p, training: fn.layer_norm(x, (4,), eps=1e-3),
+    ),
+    "embedding": (nn.Embedding(7, 3), ((5, 2), 7), lambda x, p, training: fn.embedding(x, p["W"])),
+    "flatten": (nn.Flatten(), (5, 2, 3), lambda x, p, training: torch.flatten(x, 1)),
+    "rescale": (nn.Rescale(2.0, 1.0), (5, 4), lambda x, p, training: torch.add(1.0, x, alpha=2.0)),
+    "residual": (
+        nn.Residual(nn.Dense(4)), (5, 4),
+        lambda x, p, training: x + fn.linear(x, p["body/W"].T, p["body/b"]),
+    ),
+    "parallel": (
+        nn.parallel(a=nn.Dense(2), b=ops.identity), (5, 4),
+        lambda x, p, training: torch.cat([fn.linear(x, p["a/W"].T, p["a/b"]), x], -1),
+    ),
+    "tied": (
+        nn.sequential(nn.Dense(3), ops.tanh, nn.TiedDense("dense_0")), (5, 4),
+        lambda x, p, training: fn.linear(
+            torch.tanh(fn.linear(x, p["dense_0/W"].T, p["dense_0/b"])), p["dense_0/W"], p["tied_dense_0/b"]
+        ),
+    ),
+    "shared": (
+        nn.sequential(BLOCK, ops.sigmoid, BLOCK), (5, 4),
+        lambda x, p, training: fn.linear(
+            torch.sigmoid(fn.linear(x, p["block/W"].T, p["block/b"])), p["block/W"].T, p["block/b"]
+        ),
+    ),
+    "deep": (DEEP, (7, 4), deep),
+}  # fmt: skip
+
+RANDOM = {"Dropout": (nn.Dropout(0.3), fn.dropout), "GaussianNoise": (nn.GaussianNoise(0.3), None)}
+
+ACTIVATIONS = {
+    "identity": lambda z: z,
+    "step": lambda z: torch.heaviside(z.detach(), torch.ones((), dtype=z.dtype)) + 0 * z,
+    "relu": fn.relu,
+    "leaky_relu": fn.leaky_relu,
+    "elu": fn.elu,
+    "selu": fn.selu,
+    "gelu": fn.gelu,
+    "gelu_tanh": lambda z: fn.gelu(z, approximate="tanh"),
+    "silu": fn.silu,
+    "hard_sigmoid": lambda z: torch.clamp(z / 6 + 0.5, 0, 1),  # fn.hardsigmoid's gradient has a float32 1/6
+    "hard_tanh": fn.hardtanh,
+    "hard_swish": fn.hardswish,
+    "log_sigmoid": fn.logsigmoid,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softplus": lambda z: fn.softplus(z, threshold=1e3),
+    "softmax": lambda z: fn.softmax(z, -1),
+    "log_softmax": lambda z: fn.log_softmax(z, -1),
+    "abs": torch.abs,
+    "exp": torch.exp,
+    "square": torch.square,
+}
+
+
+def types_in(value):
+    if isinstance(value, tuple):
+        return set().union(*map(types_in, value))
+    if not isinstance(value, nn.Layer):
+        return set()
+    return {type(value).__name__}.union(
+        *[types_in(getattr(value, f.name)) for f in dataclasses.fields(value)]
+    )
+
+
+def test_every_layer_and_function_is_compared():
+    compared = set().union(*[types_in(layer) for layer, _, _ in PAIRS.values()])
+    assert compared | set(RANDOM) == set(LAYERS)
+    assert set(ACTIVATIONS) == set(FUNCTIONS)
+
+
+def draw(wanted, seed):
+    generator = np.random.default_rng(seed)
+    if isinstance(wanted[0], tuple):
+        return generator.integers(0, wanted[1], wanted[0])
+    return generator.normal(size=wanted)
+
+
+def compare(layer, wanted, function, training):
+    x = draw(wanted, 1)
+    given = ops.input("x", x.shape, x.dtype)
+    y, run = nn.trace(layer, given, training=training, dtype="float64")
+    arrays = {
+        path: 0.5 * draw(p.spec.shape or (1,), i).reshape(p.spec.shape)
+        for i, (path, p) in enumerate(run.parameters.items())
+    }
+    statistics = {
+        path: 0.5 + np.random.default_rng(9).random(b.spec.shape) for path, b in run.buffers.items()
+    }
+    c = draw(y.shape, 3)
+    leaves = {path: run.inputs[path] for path in arrays} | ({"x": given} if x.dtype.kind == "f" else {})
+    objective = ops.sum(y * ops.constant(c))
+    known = {given: x} | {run.inputs[path]: a for path, a in {**arrays, **statistics}.items()}
+    value, *slopes = evaluate([y, *gradient(objective, list(leaves.values()))], known)
+
+    tensors = {path: torch.tensor(a, requires_grad=True) for path, a in arrays.items()}
+    tx = torch.tensor(x, requires_grad=x.dtype.kind == "f")
+    ty = function(tx, tensors | {path: torch.tensor(a) for path, a in statistics.items()}, training)
+    np.testing.assert_allclose(value, ty.detach().numpy(), rtol=1e-10, atol=1e-13)
+    (ty * torch.tensor(c)).sum().backward()
+    for path, slope in zip(leaves, slopes, strict=True):
+        expected = (tx if path == "x" else tensors[path]).grad.numpy()
+        np.testing.assert_allclose(slope, expected, rtol=1e-8, atol=1e-11, err_msg=path)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_values_and_gradients(name, training):
+    compare(*PAIRS[name], training)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_as_steps(name):
+    net = nn.sequential(nn.Dense(3), FUNCTIONS[name], nn.Dense(2))
+
+    def function(x, p, training):
+        z = fn.linear(x, p["dense_0/W"].T, p["dense_0/b"])
+        return fn.linear(ACTIVATIONS[name](z), p["dense_1/W"].T, p["dense_1/b"])
+
+    compare(net, (6, 4), function, training=True)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_noise_is_absent_in_inference(name):
+    layer, function = RANDOM[name]
+    compare(
+        layer,
+        (5, 4),
+        lambda x, p, training: x if function is None else function(x, 0.3, training),
+        training=False,
+    )
+
+
+def test_dropout_scales_what_it_keeps_as_pytorch_does():
+    given = ops.input("x", (300, 300), "float64")
+    y, run = nn.trace(nn.Dropout(0.3), given, training=True, dtype="float64")
+    (ours,) = evaluate([y], {given: np.ones((300, 300)), run.seed: 1, run.step: 1})
+    theirs = fn.dropout(torch.ones(300, 300, dtype=torch.float64), 0.3, training=True).numpy()
+    np.testing.assert_allclose(np.unique(ours), np.unique(theirs), rtol=1e-12)
+    assert (ours == 0).mean() == pytest.approx((theirs == 0).mean(), abs=0.01)
+
+
+def test_batch_norm_over_many_updates_and_what_it_then_predicts():
+    """PyTorch's running mean is ours; its running variance is unbiased, ours is not: the recurrence by hand."""
+    module = torch.nn.BatchNorm1d(4, dtype=torch.float64)
+    given = ops.input("x", (6, 4), "float64")
+    y, run = nn.trace(nn.BatchNorm(), given, training=True, dtype="float64")
+    state = {path: b.initial() for path, b in run.buffers.items()}
+    state |= {"scale": draw((4,), 5), "offset": draw((4,), 6)}
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(state["scale"]))
+        module.bias.copy_(torch.tensor(state["offset"]))
+    mean, variance = np.zeros(4), np.ones(4)
+    for step in range(30):
+        x = 2 * draw((6, 4), 10 + step) + 3
+        known = {given: x} | {run.inputs[path]: a for path, a in state.items()}
+        value, state["mean"], state["variance"] = evaluate(
+            [y, run.updates["mean"], run.updates["variance"]], known
+        )
+        np.testing.assert_allclose(value, module(torch.tensor(x)).detach().numpy(), rtol=1e-10)
+        mean = 0.9 * mean + 0.1 * x.sum(0) / 6
+        variance = 0.9 * variance + 0.1 * ((x - x.sum(0) / 6) ** 2).sum(0) / 6
+    np.testing.assert_allclose(state["mean"], module.running_mean.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(state["mean"], mean, rtol=1e-12)
+    np.testing.assert_allclose(state["variance"], variance, rtol=1e-12)
+    unbiased = (
+        module.running_var.numpy() - 0.9**30
+    ) * 5 / 6 + 0.9**30  # theirs weighs each batch by n/(n − 1)
+    np.testing.assert_allclose(state["variance"], unbiased, rtol=1e-10)
+    module.eval()
+    with torch.no_grad():
+        module.running_var.copy_(torch.tensor(variance))
+    x = draw((6, 4), 99)
+    y, run = nn.trace(nn.BatchNorm(), given, training=False, dtype="float64")
+    (value,) = evaluate([y], {given: x} | {run.inputs[path]: a for path, a in state.items()})
+    np.testing.assert_allclose(value, module(torch.tensor(x)).detach().numpy(), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (nn.GlorotUniform(), torch.nn.init.xavier_uniform_),
+        (nn.GlorotNormal(), torch.nn.init.xavier_normal_),
+        (nn.HeNormal(), lambda w: torch.nn.init.kaiming_normal_(w, nonlinearity="relu")),
+        (nn.HeUniform(), lambda w: torch.nn.init.kaiming_uniform_(w, nonlinearity="relu")),
+        (nn.LeCunNormal(), lambda w: torch.nn.init.kaiming_normal_(w, nonlinearity="linear")),
+        (nn.Orthogonal(), torch.nn.init.orthogonal_),
+    ],
+    ids=lambda v: getattr(v, "__name__", repr(v)) if isinstance(v, nn.Init) else "",
+)  # fmt: skip
+def test_initialisers_have_pytorchs_distribution(ours, theirs):
+    w = ours.sample("W", 0, (600, 300), (600, 300), np.dtype("float64"))
+    torch.manual_seed(0)
+    t = theirs(torch.empty(300, 600, dtype=torch.float64)).numpy()  # (out, in) there
+    assert w.std() == pytest.approx(t.std(), rel=0.01)
+    shares = [0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999]
+    np.testing.assert_allclose(np.quantile(w, shares), np.quantile(t, shares), atol=0.1 * t.std())
