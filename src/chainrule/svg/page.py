@@ -22,7 +22,6 @@ h2 {{ font-size: 19px; margin: 40px 0 12px }}
 p {{ max-width: 68ch; margin: 0 0 12px }}
 .lead {{ color: var(--muted) }}
 .drawings, .facts {{ display: flex; flex-wrap: wrap; align-items: flex-start; gap: 16px; margin: 16px 0 }}
-.drawings {{ align-items: flex-start }}
 .drawings > svg {{ max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px }}
 .facts div {{ border: 1px solid var(--line); border-radius: 8px; padding: 12px 18px }}
 .facts b {{ display: block; font-size: 24px; line-height: 1.25 }}
