@@ -48,15 +48,6 @@ def philox(counter: npt.NDArray[Any], key: tuple[int, int]) -> npt.NDArray[Any]:
     >>> [hex(w) for w in philox(np.zeros((4, 1)), (0, 0))[:, 0]]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    out = np.empty((4, counter.shape[1]), np.uint64)
-    for start in range(0, counter.shape[1], _BLOCKS):
-        part = slice(start, start + _BLOCKS)
-        _rounds(counter[:, part], key, out[:, part])
-    return out
-
-
-def _rounds(counter: npt.NDArray[Any], key: tuple[int, int], out: npt.NDArray[Any]) -> None:
-    """Ten rounds on a part of the counters that stays in the processor's cache."""
     c0, c1, c2, c3 = (np.array(word, np.uint64) for word in counter)
     p0, p2, (k0, k1) = np.empty_like(c0), np.empty_like(c2), key
     for _ in range(10):
@@ -71,7 +62,7 @@ def _rounds(counter: npt.NDArray[Any], key: tuple[int, int], out: npt.NDArray[An
         np.bitwise_and(p2, _LOW, out=c1)
         np.bitwise_and(p0, _LOW, out=c3)
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    out[:] = c0, c1, c2, c3
+    return np.stack([c0, c1, c2, c3])
 
 
 def _reference(
@@ -81,15 +72,17 @@ def _reference(
     size = math.prod(shape)
     blocks = -(-size * words // 4)
     key = (int(seed) ^ path) & (1 << 64) - 1
-    counter = np.empty((4, blocks), np.uint64)
-    counter[0] = np.arange(blocks)
-    counter[1] = int(step) & _MASK
-    counter[2] = int(step) >> 32 & _MASK
-    counter[3] = purpose
-    drawn = philox(counter, (key & _MASK, key >> 32)).T.reshape(-1)[: size * words]
-    if words == 2:
-        drawn = drawn[0::2] << _32 | drawn[1::2]
-    return (drawn >> np.uint64(32 * words - bits)).astype(_bits_dtype(bits)).reshape(shape)
+    drawn = np.empty((blocks, 4), np.uint32)
+    for start in range(0, blocks, _BLOCKS):  # parts that stay in the processor's cache
+        counter = np.empty((4, min(_BLOCKS, blocks - start)), np.uint64)
+        counter[0] = np.arange(start, start + counter.shape[1])
+        counter[1:] = [[int(step) & _MASK], [int(step) >> 32 & _MASK], [purpose]]
+        drawn[start : start + _BLOCKS] = philox(counter, (key & _MASK, key >> 32)).T
+    flat = drawn.reshape(-1)[: size * words]
+    if words == 1:
+        return (flat >> np.uint32(32 - bits)).view(np.int32).reshape(shape)
+    wide = flat[0::2].astype(np.uint64) << _32 | flat[1::2]
+    return (wide >> np.uint64(64 - bits)).view(np.int64).reshape(shape)
 
 
 def _bits_dtype(bits: int) -> DType:
