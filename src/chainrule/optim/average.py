@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from chainrule.errors import ConfigError, within
 from chainrule.graph.expr import Expr
-from chainrule.ops import cast, equal, expm1, maximum, where
+from chainrule.ops import cast, equal, expm1, full_like, maximum, where
 
 __all__ = ["AVERAGES", "EMA", "SWA", "Average"]
 
@@ -50,7 +50,7 @@ class EMA(Average):
     def rate(self, t: Expr) -> Expr:
         if self.debias:
             return (1 - self.decay) / -expm1(t * math.log(self.decay))
-        return where(t <= 1, 1.0, 1 - self.decay)
+        return where(t <= 1, full_like(t, 1), 1 - self.decay)
 
     def resolve(self, total: int, per_epoch: int) -> EMA:
         return self
