@@ -394,4 +394,6 @@ def test_history_columns_and_json():
     with pytest.raises(DataError, match="did you mean 'val_loss'"):
         history["val_los"]
     history.rows[0]["loss"] = math.inf
-    assert history.to_json()["rows"][0]["loss"] is None
+    assert history.to_json()["columns"]["loss"][0] is None
+    assert math.isnan(cr.train.History.from_json(history.to_json()).rows[0]["loss"])
+    assert cr.train.History.from_json(history.to_json()).rows[1] == history.rows[1]

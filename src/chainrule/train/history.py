@@ -47,12 +47,24 @@ class History:
     def columns(self) -> list[str]:
         return list(self.rows[0]) if self.rows else []
 
+    def lines(self) -> list[dict[str, float | None]]:
+        """One JSON object per epoch; non-finite values become null, since JSON has no NaN."""
+        return [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.rows]
+
     def to_json(self) -> dict[str, Any]:
-        """Non-finite values become null: JSON has no NaN."""
-        rows = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.rows]
-        return {**{k: v for k, v in vars(self).items() if k != "rows"}, "rows": rows}
+        """The columns, so that a long history stays one list per metric, and how the fit ended."""
+        lines = self.lines()
+        columns = {name: [line[name] for line in lines] for name in self.columns()}
+        return {**{k: v for k, v in vars(self).items() if k != "rows"}, "columns": columns}
 
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> History:
-        rows = [{k: math.nan if v is None else v for k, v in row.items()} for row in saved["rows"]]
-        return History(**{**saved, "rows": rows})
+        """What ``to_json`` gave."""
+        rest = {k: v for k, v in saved.items() if k != "columns"}
+        columns = saved["columns"]
+        rows = zip(*columns.values(), strict=True)
+        return History(rows=[dict(zip(columns, map(_number, row), strict=True)) for row in rows], **rest)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

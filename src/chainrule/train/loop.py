@@ -158,7 +158,7 @@ class Fit:
         self.history.stopped = self.position.stopped or "epochs"
         self.history.sha256 = digest({name: self.state[name] for name in self.objective.model.parameters})
         if self.folder is not None:
-            self.folder.history(self.history.to_json()["rows"])
+            self.folder.history(self.history.lines())
 
     def _evaluated(self) -> dict[str, Array]:
         """Parameters and buffers as evaluation and predict use them."""
@@ -386,7 +386,7 @@ class Fit:
             "rates": self.rates,
         }
         self.folder.save(arrays, header)
-        self.folder.history(self.history.to_json()["rows"])
+        self.folder.history(self.history.lines())
         self.saved = time.perf_counter()
 
     def _load(self) -> None:
