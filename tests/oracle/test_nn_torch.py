@@ -200,7 +200,7 @@ def test_dropout_scales_what_it_keeps_as_pytorch_does():
 
 
 def test_batch_norm_over_many_updates_and_what_it_then_predicts():
-    """PyTorch's running mean is ours; its running variance is unbiased, ours is not: the recurrence by hand."""
+    """PyTorch's running mean is ours; its running variance is unbiased: the recurrence by hand."""
     module = torch.nn.BatchNorm1d(4, dtype=torch.float64)
     given = ops.input("x", (6, 4), "float64")
     y, run = nn.trace(nn.BatchNorm(), given, training=True, dtype="float64")
@@ -213,9 +213,8 @@ def test_batch_norm_over_many_updates_and_what_it_then_predicts():
     for step in range(30):
         x = 2 * draw((6, 4), 10 + step) + 3
         known = {given: x} | {run.inputs[path]: a for path, a in state.items()}
-        value, state["mean"], state["variance"] = evaluate(
-            [y, run.updates["mean"], run.updates["variance"]], known
-        )
+        wanted = [y, run.updates["mean"], run.updates["variance"]]
+        value, state["mean"], state["variance"] = evaluate(wanted, known)
         np.testing.assert_allclose(value, module(torch.tensor(x)).detach().numpy(), rtol=1e-10)
         mean = 0.9 * mean + 0.1 * x.sum(0) / 6
         variance = 0.9 * variance + 0.1 * ((x - x.sum(0) / 6) ** 2).sum(0) / 6

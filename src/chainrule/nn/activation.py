@@ -50,12 +50,11 @@ class PReLU(Layer):
 class Maxout(Layer):
     """The largest of several affine maps  yᵢ = maxⱼ (x W + b)ᵢⱼ.    x (batch, …, n_in) → y (batch, …, units)
 
-    Goodfellow, Warde-Farley, Mirza, Courville & Bengio 2013, arXiv:1302.4389, eq. 1-2. W is (n_in,
-    units·pieces), the pieces of a unit side by side. Pieces that tie share the gradient evenly.
+    Goodfellow, Warde-Farley, Mirza, Courville & Bengio 2013, arXiv:1302.4389. W is (n_in, units·pieces), the
+    pieces of a unit side by side. Pieces that tie share the gradient evenly.
 
     pieces  maps per unit; 2 can be relu, abs or linear, more approach any convex function
-    init    LeCun: the larger of two equal normals has the second moment of one, so signals keep theirs for 2
-            pieces
+    init    LeCun: the larger of two equal normals has the second moment of one, so 2 pieces keep a signal's
 
     >>> from chainrule import nn, ops
     >>> y, run = nn.trace(Maxout(3, pieces=2), ops.input("x", (5, 4)), training=True)

@@ -28,8 +28,7 @@ class Dense(Layer):
     bias_init     of b (units,); Constant(0.1) is an option for ReLU units
     weight_noise  std of noise N(0, std²) added to W in training, fresh at every update (Graves 2011)
 
-    ShapeError for an input without a batch axis, for images that were not flattened, and for another n_in
-    than before.
+    ShapeError for an input without a batch axis, for images that were not flattened, for a changed n_in.
 
     >>> from chainrule import nn, ops
     >>> y, run = nn.trace(Dense(3), ops.input("x", (5, 4)), training=True)
@@ -62,8 +61,7 @@ class Dense(Layer):
 class TiedDense(Layer):
     """Affine map with another layer's weights  y = x Wᵀ + b.    x (batch, …, units) → y (batch, …, n_in)
 
-    The decoder of an auto-encoder with tied weights: W is learned once, and its gradient is the sum over both
-    places.
+    The decoder of an auto-encoder with tied weights: W is learned once, its gradient is the sum of both uses.
 
     tied_to  the layer that owns W (n_in, units), by its path: "encoder/dense_0", or "dense_0" beside this
              layer. It must come before this one.

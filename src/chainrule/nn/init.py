@@ -317,8 +317,7 @@ def layer_sequential_unit_variance(
     arXiv:1511.06422, algorithm 1; the paper starts from orthonormal weights: give the layers
     init=Orthogonal().
 
-    parameters  declarations by path, in the order of the layers (``Run.parameters``); those of role "weight"
-                count
+    parameters  ``Run.parameters``: declarations in the order of the layers; those of role "weight" count
     arrays      their values by path; nothing is changed in place
     forward     from values to the output of every layer by the layer's path (``Run.outputs``), for one batch
                 of data

@@ -73,7 +73,7 @@ class BatchNorm(Layer):
 class LayerNorm(Layer):
     """Normalises every sample over its units  y = γ (x − μ)/√(σ² + ε) + β.    x (batch, …, n) → y the same
 
-    Ba, Kiros & Hinton 2016, arXiv:1607.06450, eq. 3-4. μ and the biased variance σ² (two passes) are taken
+    Ba, Kiros & Hinton 2016, arXiv:1607.06450, eq. 3. μ and the biased variance σ² (two passes) are taken
     over the last axis, so that training and inference are alike and the batch may be of any size.
 
     epsilon        1e-5
