@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from chainrule.graph.expr import Expr
@@ -55,11 +54,3 @@ class Function(Protocol):
     """A compiled graph: arrays in, arrays out. Safe to call from several threads."""
 
     def __call__(self, *arrays: Any) -> list[Array]: ...
-
-
-def stack(rows: Sequence[Sequence[Array]], outputs: Mapping[str, Expr]) -> dict[str, Array]:
-    """The outputs of several steps, one array (steps, …) per name."""
-    return {
-        name: np.array([row[i] for row in rows], node.dtype).reshape(len(rows), *node.shape)
-        for i, (name, node) in enumerate(outputs.items())
-    }

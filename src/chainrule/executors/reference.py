@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ConfigError
-from chainrule.executors.program import Array, Program, State, stack
+from chainrule.executors.program import Array, Program, State
 from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, Graph, toposort
 from chainrule.ops.elementwise import STOP_GRADIENT, WHERE
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE
@@ -152,7 +152,7 @@ class ReferenceEpoch:
                 if delivered is None:
                     break
                 rows.append(delivered)
-        return len(rows), stack(rows, self.program.outputs)
+        return len(rows), _stack(rows, self.program.outputs)
 
     def _step(self, state: State, arrays: list[Any]) -> list[Array] | None:
         walk, program = self.walk, self.program
@@ -171,3 +171,10 @@ class ReferenceEpoch:
             state[name] = value
             held.add(id(value))
         return delivered
+
+def _stack(rows: Sequence[Sequence[Array]], outputs: Mapping[str, Expr]) -> dict[str, Array]:
+    """The outputs of several steps, one array (steps, …) per name."""
+    return {
+        name: np.array([row[i] for row in rows], node.dtype).reshape(len(rows), *node.shape)
+        for i, (name, node) in enumerate(outputs.items())
+    }

@@ -13,7 +13,7 @@ from chainrule.executors import Program, evaluate
 from chainrule.graph.expr import CONSTANT, Expr, toposort
 from chainrule.spec import is_float
 
-__all__ = ["exploded", "first_non_finite", "report"]
+__all__ = ["exploded", "first_non_finite", "gradient_norm", "report"]
 
 _EXPLOSION = 1e6
 

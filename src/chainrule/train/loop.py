@@ -24,7 +24,7 @@ from chainrule.train.interrupt import Interrupt, deferred_interrupt
 from chainrule.train.objective import Objective
 from chainrule.train.state import digest, finite, snapshot
 
-__all__ = ["Data", "Fit"]
+__all__ = ["Data", "Fit", "Position"]
 
 _CHUNK_SECONDS = 0.075
 _CHECKPOINT_SECONDS = 5.0

@@ -23,6 +23,7 @@ __all__ = [
     "prepare_data",
     "sample_specs",
     "take_inputs",
+    "take_rows",
 ]
 
 
