@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from chainrule import data as batching
 from chainrule import optim
 from chainrule.errors import ConfigError, DivergenceError
 from chainrule.executors import Array, Epoch, Program, epoch, resolve
+from chainrule.graph.expr import Expr
 from chainrule.train import divergence
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
 from chainrule.train.checkpoint import RunFolder, fingerprint
@@ -22,7 +23,7 @@ from chainrule.train.evaluate import Evaluator
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt, deferred_interrupt
 from chainrule.train.objective import Objective
-from chainrule.train.state import digest, finite, snapshot
+from chainrule.train.state import digest, snapshot
 
 __all__ = ["Data", "Fit", "Position"]
 
@@ -240,27 +241,27 @@ class Fit:
         rates = self._rates(self.steps, count)
         program, ready = self.compiled(rows, watched)
         before = snapshot(self.state)
-        done, found = ready.run(self.state, arrays, index, self._scalars(count, rates))
+        step = divergence.Steps(program, ready, arrays, index, self._scalars(count, rates))
+        done, found = ready.run(self.state, arrays, index, step.scalars)
         losses = found["loss"] / np.where(found["weight"] > 0, found["weight"], 1)
         if at.first_loss is None and done:
             at.first_loss = float(losses[0])
         if done < count:
-            raise self._diverged(program, ready, before, arrays, index, rates, done)
+            k, node = divergence.locate(step, self.state, before, done)
+            raise self._diverged(step, k, node, math.nan)
         if divergence.exploded(float(losses[-1]), at.first_loss or 0.0):
             self.state.update(good)
-            raise self._report(
-                None, program, arrays, index[-1], rates, count - 1, float(losses[-1]), explosion=True
-            )
+            raise self._diverged(step, count - 1, None, float(losses[-1]))
         for name in (n for n in program.outputs if ":" not in n):  # a colon marks what is watched
             for value in found[name]:
                 at.sums[name] = at.sums.get(name, 0.0) + float(value)
-        step = self.steps
+        first_step = self.steps
         at.batch += count
         seconds = time.perf_counter() - began
         self.pace = self.chunk_steps or max(
             1, min(self.pace * 2, int(_CHUNK_SECONDS / max(seconds / count, 1e-9)))
         )
-        return self._tell(step, losses, float(rates[0][-1]), found, watched, index.size)
+        return self._tell(first_step, losses, float(rates[0][-1]), found, watched, index.size)
 
     def _stretch(self) -> tuple[int, int]:
         """How many steps may run in one call, and the rows of each."""
@@ -290,7 +291,10 @@ class Fit:
         """The learning rate of every group at ``count`` steps."""
         plateau = float(np.prod([c.rate_factor() for c in self.callbacks]))
         factors = [self.schedule(step + k, self.total, self.per_epoch) * plateau for k in range(count)]
-        return [np.multiply(factors, float(rate)).astype(self.objective.model.dtype) for rate in self.rates.values()]
+        return [
+            np.multiply(factors, float(rate)).astype(self.objective.model.dtype)
+            for rate in self.rates.values()
+        ]
 
     def _scalars(self, count: int, rates: list[Array]) -> list[Array]:
         step = np.arange(self.steps, self.steps + count)
@@ -310,61 +314,12 @@ class Fit:
             answers.append(callback.chunk(chunk))
         return any(answers)
 
-    # ------------------------------------------------------------------ divergence
-
-    def _diverged(
-        self,
-        program: Program,
-        ready: Epoch,
-        before: dict[str, Array],
-        arrays: list[Array],
-        index: Array,
-        rates: list[Array],
-        done: int,
-    ) -> DivergenceError:
-        """Finds the first step of the chunk that left the finite numbers, and the node in it; keeps the state before."""
-        scalars = self._scalars(len(index), rates)
-        self.state.update(before)
-        bad = done
-        for k in range(done):
-            good = snapshot(self.state)
-            ready.run(self.state, arrays, index[k : k + 1], [s[k : k + 1] for s in scalars])
-            if not finite(self.state):
-                self.state.update(good)
-                bad = k
-                break
-        inputs = [*program.batch, *program.scalars, *program.state]
-        values = [*(a[index[bad]] for a in arrays), *(s[bad] for s in scalars)]
-        given = dict(
-            zip(inputs, [*values, *(self.state[x.meta["name"]] for x in program.state)], strict=True)
-        )
-        node = divergence.first_non_finite(program, given)
-        return self._report(node, program, arrays, index[bad], rates, bad, float("nan"), explosion=False)
-
-    def _report(
-        self,
-        node: Any,
-        program: Program,
-        arrays: list[Array],
-        rows: Array,
-        rates: list[Array],
-        k: int,
-        loss: float,
-        *,
-        explosion: bool,
-    ) -> DivergenceError:
-        named = {name: float(r[k]) for name, r in zip(self.rates, rates, strict=True)}
-        watches = [Watch(name, of="gradient") for name in self.objective.model.parameters]
-        ready = epoch(self.objective.training(len(rows), watches), executor="reference")
-        scalars = [s[k : k + 1] for s in self._scalars(k + 1, rates)]
-        with contextlib.suppress(DivergenceError):
-            _, found = ready.run(dict(snapshot(self.state)), arrays, rows[None], scalars)
-        gradients = [v for name, v in found.items() if name.startswith("gradient:")]
-        norm = divergence.gradient_norm(gradients) if len(found["loss"]) else float("nan")
-        return divergence.report(
-            node, epoch=self.position.epoch, batch=self.position.batch + k, loss=loss, rates=named, norm=norm,
-            explosion=explosion,
-        )  # fmt: skip
+    def _diverged(self, step: divergence.Steps, k: int, node: Expr | None, loss: float) -> DivergenceError:
+        """The error for step ``k`` of a chunk; ``state`` is what it began from."""
+        rates = dict(zip(self.rates, (float(s[k]) for s in step.scalars[-len(self.rates) :]), strict=True))
+        norm = divergence.gradient_norm(self.objective, self.state, step, k)
+        at = self.position
+        return divergence.report(node, epoch=at.epoch, batch=at.batch + k, loss=loss, rates=rates, norm=norm)
 
     # ------------------------------------------------------------------ checkpoints
 
