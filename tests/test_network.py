@@ -235,3 +235,20 @@ def test_a_network_of_byte_images_refuses_images_between_0_and_1():
     with pytest.raises(DataError, match="uint8"):
         net.predict(images / 255)
     assert (net.output(images.astype("int64")) == net.output(images)).all()
+
+
+def test_signals_are_the_outputs_of_every_layer(classifier):
+    signals = classifier.signals(X[:7])
+    hidden = X[:7] @ classifier["dense_0/W"] + classifier["dense_0/b"]
+    assert list(signals) == ["dense_0", "relu_0", "dense_1"]
+    np.testing.assert_allclose(signals["dense_0"], hidden, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(signals["relu_0"], np.maximum(hidden, 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(signals["dense_1"], classifier.output(X[:7]), rtol=1e-5, atol=1e-6)
+
+
+def test_unit_variance_scales_every_layer():
+    layers = [Dense(40, init=nn.Orthogonal()), relu, Dense(40, init=nn.Orthogonal()), relu, Dense(3, init=nn.Orthogonal())]
+    net = cr.Network(*layers, seed=0).unit_variance(X * 100)
+    for name, z in net.signals(X * 100).items():
+        if name.startswith("dense"):
+            assert z.var() == pytest.approx(1, abs=0.11)

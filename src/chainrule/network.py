@@ -146,6 +146,41 @@ class Network:
         outputs, run = model.trace(x, training=training)
         return {**x, **run.inputs}, outputs
 
+    def signals(self, x: Any, *, training: bool = False, executor: str = "auto") -> dict[str, Array]:
+        """The output of every layer for some rows, by the layer's path: how a signal travels from x to the output.
+
+        ``training`` shows them as a step of training sees them: with noise and batch statistics.
+        """
+        model = self._built()
+        arrays = take_inputs(x, self.dtype, model)
+        given = model.batch_inputs(len(next(iter(arrays.values()))))
+        _, run = model.trace(given, training=training)
+        scalars = [run.seed, run.step]
+        function = compile(list(run.outputs.values()), [*given.values(), *run.inputs.values(), *scalars], executor=executor)
+        state = [self._state[name] for name in run.inputs]
+        values = function(*arrays.values(), *state, np.int64(self.seed), np.int64(0))
+        return dict(zip(run.outputs, values, strict=True))
+
+    def unit_variance(self, x: Any) -> Network:
+        """Layer-sequential unit variance (Mishkin & Matas 2016): scales each layer's weights on some rows of data
+        until its output has variance 1. Give the layers ``init=nn.Orthogonal()``, as the paper does.
+
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(100, 5))
+        >>> net = Network(nn.Dense(30, init=nn.Orthogonal()), nn.Dense(3, init=nn.Orthogonal())).unit_variance(x)
+        >>> [round(float(z.var()), 1) for z in net.signals(x).values()]
+        [1.0, 1.0]
+        """
+        if self.model is None:
+            self.build(**sample_specs(take_inputs(x, self.dtype)))
+
+        def forward(arrays: Mapping[str, Array]) -> dict[str, Array]:
+            self._state.update(arrays)
+            return self.signals(x, training=True)
+
+        self._state.update(nn.layer_sequential_unit_variance(self._built().parameters, self.parameters, forward))
+        return self
+
     # ------------------------------------------------------------------ training
 
     def fit(
