@@ -16,6 +16,7 @@ from chainrule.errors import ConfigError, DataError, DivergenceError, ShapeError
 from chainrule.nn import BatchNorm, Dense, Dropout
 from chainrule.ops import relu, tanh
 from chainrule.train import Callback, EarlyStopping, Plateau, Progress, Recorder, Watch
+from chainrule.train.prepare import Request
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(53, 4))
@@ -100,7 +101,9 @@ def test_two_warm_fits_equal_one():
 
 def fixed_chunks(net, chunk, callbacks=(), **options):
     """A fit whose chunks have one length; -> the final bits."""
-    fit, _ = net._prepare(X, LABELS, epochs=2, batch_size=5, validation=0.2, callbacks=callbacks, **options)
+    fit = net._prepare(
+        X, LABELS, Request(epochs=2, batch_size=5, validation=0.2, callbacks=callbacks, **options)
+    )
     fit.chunk_steps = fit.pace = chunk
     fit.run()
     return fit
@@ -272,8 +275,8 @@ def test_the_node_where_nan_began_is_named(chunk):
     y = np.ones(53)
     y[17] = -1.0
     net = network()
-    fit, _ = net._prepare(
-        X, y, loss=loss, optimizer=cr.optim.SGD(0.01), epochs=1, batch_size=10, shuffle=False
+    fit = net._prepare(
+        X, y, Request(loss=loss, optimizer=cr.optim.SGD(0.01), epochs=1, batch_size=10, shuffle=False)
     )
     fit.chunk_steps = fit.pace = chunk
     with pytest.raises(DivergenceError, match=r"epoch 1, batch 2.*log in loss"):
@@ -397,3 +400,15 @@ def test_history_columns_and_json():
     assert history.to_json()["columns"]["loss"][0] is None
     assert math.isnan(cr.train.History.from_json(history.to_json()).rows[0]["loss"])
     assert cr.train.History.from_json(history.to_json()).rows[1] == history.rows[1]
+
+
+def test_progress_draws_a_bar_in_a_terminal():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    file = Terminal()
+    classifier().fit(X, LABELS, epochs=2, validation=0.2, callbacks=[Progress(file)], **QUIET)
+    text = file.getvalue()
+    assert "\x1b[" in text
+    assert "val_accuracy" in text

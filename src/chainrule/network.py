@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule import data as batching
 from chainrule import losses as loss_room
 from chainrule import nn, optim
 from chainrule.config import to_json
@@ -22,24 +21,13 @@ from chainrule.storage import write_tensors
 from chainrule.train import Callback, Fit, History, Model, Objective, Progress
 from chainrule.train.checkpoint import RunFolder
 from chainrule.train.evaluate import Evaluator
-from chainrule.train.loop import Data
 from chainrule.train.objective import SINGLE
-from chainrule.train.prepare import (
-    choose_metrics,
-    hold_out,
-    output_specs,
-    prepare_data,
-    sample_specs,
-    take_inputs,
-)
+from chainrule.train.prepare import Request, Validation, prepare_data, prepare_fit, sample_specs, take_inputs
 from chainrule.train.rate import RateTest, choose_rates, range_test
 
 __all__ = ["Network"]
 
 _BLOCKS = (1, 64, 1024)  # predict computes in these sizes, the last block filled up
-
-Loss = Any  # a Loss, its name, a function, or a dict of those by output
-Validation = float | tuple[Any, ...] | None
 
 
 class Network:
@@ -156,7 +144,9 @@ class Network:
         given = model.batch_inputs(len(next(iter(arrays.values()))))
         _, run = model.trace(given, training=training)
         scalars = [run.seed, run.step]
-        function = compile(list(run.outputs.values()), [*given.values(), *run.inputs.values(), *scalars], executor=executor)
+        function = compile(
+            list(run.outputs.values()), [*given.values(), *run.inputs.values(), *scalars], executor=executor
+        )
         state = [self._state[name] for name in run.inputs]
         values = function(*arrays.values(), *state, np.int64(self.seed), np.int64(0))
         return dict(zip(run.outputs, values, strict=True))
@@ -178,7 +168,9 @@ class Network:
             self._state.update(arrays)
             return self.signals(x, training=True)
 
-        self._state.update(nn.layer_sequential_unit_variance(self._built().parameters, self.parameters, forward))
+        self._state.update(
+            nn.layer_sequential_unit_variance(self._built().parameters, self.parameters, forward)
+        )
         return self
 
     # ------------------------------------------------------------------ training
@@ -188,7 +180,7 @@ class Network:
         x: Any,
         y: Any,
         *,
-        loss: Loss = None,
+        loss: Any = None,
         optimizer: optim.Rule | str = "adam",
         learning_rate: optim.Rate | None = None,
         epochs: int = 10,
@@ -225,23 +217,27 @@ class Network:
         Raises DataError, ShapeError, ConfigError before the first step; DivergenceError when the loss leaves the finite
         numbers, with the last good state kept; KeyboardInterrupt after the present step on Ctrl-C.
         """
-        fit, folder = self._prepare(
-            x, y, loss=loss, optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
+        asked = Request(
+            loss=loss, optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
             validation=validation, metrics=metrics, schedule=schedule, sample_weight=sample_weight, shuffle=shuffle,
-            augment=augment, executor=executor, run_dir=run_dir, resume=resume, checkpoint_every=checkpoint_every, warm_start=warm_start,
+            augment=augment, executor=executor, checkpoint_every=checkpoint_every, warm_start=warm_start,
             callbacks=[*callbacks, *([Progress()] if verbose else [])],
         )  # fmt: skip
+        fit = self._prepare(x, y, asked)
+        if run_dir is not None:
+            fit.settings = {**self._description(), **asked.description()}
+            fit.folder = RunFolder(run_dir, fit.settings, resume=resume)
         try:
             choose_rates(fit)
             try:
                 fit.run()
             finally:  # also after a stop or a divergence: the last good state
                 self._adopt(fit)
-            if folder is not None:
-                self.save(folder.path / "model.safetensors")
+            if fit.folder is not None:
+                self.save(fit.folder.path / "model.safetensors")
         finally:
-            if folder is not None:
-                folder.close()
+            if fit.folder is not None:
+                fit.folder.close()
         return fit.history
 
     def _adopt(self, fit: Fit) -> None:
@@ -256,92 +252,21 @@ class Network:
         self, x: Any, y: Any, *, low: float = 1e-6, high: float = 10.0, steps: int = 100, **options: Any
     ) -> RateTest:
         """The learning-rate range test on a copy of the parameters; ``options`` as for :meth:`fit`."""
-        fit, _ = self._prepare(x, y, **{"epochs": 1, "batch_size": 32, **options})
-        return range_test(fit, low, high, steps)
+        return range_test(self._prepare(x, y, Request(**{"epochs": 1, **options})), low, high, steps)
 
-    def _prepare(
-        self, x: Any, y: Any, *, epochs: int, batch_size: int, loss: Loss = None, optimizer: optim.Rule | str = "adam",
-        learning_rate: optim.Rate | None = None, validation: Validation = None, metrics: Any = None, schedule: Any = None,
-        callbacks: Sequence[Callback] = (), sample_weight: Any = None, shuffle: bool = True, augment: Any = None,
-        executor: str = "auto", run_dir: str | os.PathLike[str] | None = None, resume: bool = False,
-        checkpoint_every: int | None = None, warm_start: bool = False,
-    ) -> tuple[Fit, RunFolder | None]:  # fmt: skip
+    def _prepare(self, x: Any, y: Any, asked: Request) -> Fit:
         """Everything that can be refused is refused here, before a step is taken or a file written."""
-        for name, value in (
-            ("epochs", epochs),
-            ("batch_size", batch_size),
-            ("checkpoint_every", checkpoint_every or 1),
-        ):
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
-        rule = optim.resolve_optimizer(optimizer, learning_rate)
         inputs = take_inputs(x, self.dtype, self.model)
         if self.model is None:
             self.build(**sample_specs(inputs))
-        model = self._built()
-        outputs = output_specs(model)
-        data, losses = prepare_data(inputs, y, sample_weight, loss, outputs, self.dtype)
-        held: Data | None = None
-        if isinstance(validation, tuple | list):
-            held, _ = self._given(losses, *validation)
-        elif validation is not None:
-            data, held = hold_out(data, float(validation), self.seed)
-        chosen = choose_metrics(metrics, losses)
-        full, tail = batching.plan(len(data), int(batch_size), merge_single=model.batch_statistics)
-        per_epoch = full + (tail > 0)
-        running = optim.resolve_average(rule, int(epochs) * per_epoch, per_epoch)
-        objective = Objective(model, losses, chosen, sample_specs(data.targets), running)
-        schedule = optim.Linear() if schedule is None else optim.resolve_schedule(schedule)
-        slots = {n: np.zeros(s.shape, s.dtype) for n, s in optim.slot_specs(rule, model.parameters).items()}
-        warm = warm_start and self._slots.keys() == slots.keys()
-        settings = {}
-        if run_dir is not None:
-            self.loss, self.metrics, self.optimizer = losses, chosen, rule
-            settings = self._settings(epochs, batch_size, schedule, augment, shuffle)
-        fit = Fit(
-            objective=objective,
-            state={**self._state, **slots, **(self._slots if warm else {})},
-            data=data,
-            epochs=int(epochs),
-            batch_size=int(batch_size),
-            seed=self.seed,
-            schedule=schedule.factor,
-            rates=dict(optim.rate_names(rule)),
-            callbacks=callbacks,
-            validation=held,
-            shuffle=shuffle,
-            augment=_augmenter(augment, model),
-            executor=executor,
-            settings=settings,
-            checkpoint_every=checkpoint_every,
-            past=self._past,
-            taken=self._taken if warm else 0,
-        )
-        self.loss, self.metrics, self.optimizer = losses, chosen, rule
-        fit.folder = None if run_dir is None else RunFolder(run_dir, settings, resume=resume)
-        return fit, fit.folder
-
-    def _given(
-        self, losses: dict[str, Any], x: Any, y: Any, weight: Any = None
-    ) -> tuple[Data, dict[str, Any]]:
-        """Data for evaluation, checked as training data is."""
-        model = self._built()
-        return prepare_data(
-            take_inputs(x, self.dtype, model), y, weight, losses, output_specs(model), self.dtype
-        )
-
-    def _settings(
-        self, epochs: int, batch_size: int, schedule: Any, augment: Any, shuffle: bool
-    ) -> dict[str, Any]:
-        """What a run folder's config.json says, and what a resumed run must repeat."""
-        return {
-            **self._description(),
-            "epochs": int(epochs),
-            "batch_size": int(batch_size),
-            "schedule": to_json(schedule),
-            "augment": None if augment is None else to_json(augment),
-            "shuffle": bool(shuffle),
-        }
+        fit = prepare_fit(asked, self._built(), inputs, y, self._state, self.seed)
+        if asked.warm_start and self._slots.keys() == fit.state.keys() - self._state.keys():
+            fit.state.update(self._slots)
+            fit.taken = self._taken
+        fit.past = self._past
+        self.loss, self.metrics = dict(fit.objective.losses), dict(fit.objective.metrics)
+        self.optimizer = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
+        return fit
 
     # ------------------------------------------------------------------ using what was learned
 
@@ -351,8 +276,9 @@ class Network:
         """The weighted means of the loss and of each metric, in inference mode."""
         if self.loss is None:
             raise ConfigError("evaluate needs the loss of a fit; call fit first")
-        data, losses = self._given(self.loss, x, y, sample_weight)
-        objective = Objective(self._built(), losses, self.metrics, sample_specs(data.targets))
+        model = self._built()
+        data, losses = prepare_data(take_inputs(x, self.dtype, model), y, sample_weight, self.loss, model)
+        objective = Objective(model, losses, self.metrics, sample_specs(data.targets))
         return Evaluator(objective, len(data), executor)(self._state, data.arrays, data.weight)
 
     def output(self, x: Any, *, executor: str = "auto") -> Any:
@@ -451,11 +377,3 @@ def _block(a: Array, start: int, size: int) -> Array:
         if len(part) == size
         else np.concatenate([part, np.zeros((size - len(part), *a.shape[1:]), a.dtype)])
     )
-
-
-def _augmenter(augment: Any, model: Model) -> Callable[[dict[str, Array], int, int], dict[str, Array]] | None:
-    if augment is None:
-        return None
-    if list(model.inputs) != ["x"]:
-        raise ConfigError(f"augment works on one array of images, the network takes {sorted(model.inputs)}")
-    return lambda inputs, seed, epoch: {"x": augment(inputs["x"], seed=seed, epoch=epoch)}

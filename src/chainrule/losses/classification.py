@@ -150,9 +150,10 @@ def _check_classes(prediction: Expr, target: Expr, loss: Loss) -> None:
     if target.shape == prediction.shape:
         return
     if target.shape != wanted:
+        meant = prediction.shape if target.ndim > prediction.ndim else wanted
         raise ShapeError(
             f"{name}: output {prediction.spec} needs labels of shape {wanted} or distributions of shape "
-            f"{prediction.shape}, got {target.spec}; {targets.shape_remedy(wanted, target.shape)}"
+            f"{prediction.shape}, got {target.spec}; {targets.shape_remedy(meant, target.shape)}"
         )
     if is_float(target.dtype):
         raise DTypeError(f"{name}: labels are integers, got {target.spec}; use ops.cast or y.astype(int)")

@@ -153,6 +153,8 @@ def _root(s: Expr) -> Expr:
 
 def _shift(x: Expr, axes: AxisLike) -> Expr:
     """The maximum where it is finite, else 0: what softmax may subtract without changing."""
+    if x.size == 0:  # no maximum, and nothing to shift
+        return full_like(sum(x, axes, keepdims=True), 0)
     top = stop_gradient(max(x, axes, keepdims=True))
     return where(is_finite(top), top, 0)
 

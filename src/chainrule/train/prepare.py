@@ -3,28 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chainrule import data as door
 from chainrule import losses as loss_room
+from chainrule import optim
+from chainrule.config import to_json
 from chainrule.errors import ConfigError, DataError, ShapeError
 from chainrule.executors import Array
 from chainrule.spec import Spec
-from chainrule.train.loop import Data
-from chainrule.train.objective import Model
+from chainrule.train.callbacks import Callback
+from chainrule.train.loop import Data, Fit
+from chainrule.train.objective import Model, Objective
 
 __all__ = [
+    "Request",
+    "Validation",
     "choose_losses",
     "choose_metrics",
     "hold_out",
     "output_specs",
     "prepare_data",
+    "prepare_fit",
     "sample_specs",
     "take_inputs",
     "take_rows",
 ]
+
+
+Validation = float | tuple[Any, ...] | None
+"""A share of the rows to hold out, or (x, y), or (x, y, sample_weight)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a person asks of a fit: the arguments of ``Network.fit``."""
+
+    loss: Any = None
+    optimizer: optim.Rule | str = "adam"
+    learning_rate: optim.Rate | None = None
+    epochs: int = 10
+    batch_size: int = 32
+    validation: Validation = None
+    metrics: Sequence[str] | Mapping[str, Callable[..., Any]] | None = None
+    schedule: optim.Schedule | str | None = None
+    callbacks: Sequence[Callback] = ()
+    sample_weight: Any = None
+    shuffle: bool = True
+    augment: Any = None
+    executor: str = "auto"
+    checkpoint_every: int | None = None
+    warm_start: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+                raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
+
+    @property
+    def resolved_schedule(self) -> optim.Schedule:
+        """Decay to zero where nothing else is asked for (Goodfellow, Bengio & Courville 2016, eq. 8.14, ε_τ = 0)."""
+        return optim.Linear() if self.schedule is None else optim.resolve_schedule(self.schedule)
+
+    def description(self) -> dict[str, Any]:
+        """What a run's config.json says of it, and what a resumed run must repeat."""
+        return {
+            "epochs": int(self.epochs),
+            "batch_size": int(self.batch_size),
+            "schedule": to_json(self.resolved_schedule),
+            "augment": None if self.augment is None else to_json(self.augment),
+            "shuffle": bool(self.shuffle),
+        }
+
+
+def prepare_fit(
+    asked: Request, model: Model, inputs: dict[str, Array], y: Any, state: Mapping[str, Array], seed: int
+) -> Fit:
+    """A fit that has not begun: checked data, the objective, parameters and fresh optimizer slots."""
+    rule = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
+    data, losses = prepare_data(inputs, y, asked.sample_weight, asked.loss, model)
+    held: Data | None = None
+    if isinstance(asked.validation, tuple | list):
+        x, *rest = asked.validation
+        y, weight = (*rest, None)[:2]
+        held, _ = prepare_data(take_inputs(x, model.dtype, model), y, weight, losses, model)
+    elif asked.validation is not None:
+        data, held = hold_out(data, float(asked.validation), seed)
+    full, tail = door.plan(len(data), int(asked.batch_size), merge_single=model.batch_statistics)
+    per_epoch = full + (tail > 0)
+    averaging = optim.resolve_average(rule, int(asked.epochs) * per_epoch, per_epoch)
+    slots = optim.slot_specs(rule, model.parameters)
+    return Fit(
+        objective=Objective(
+            model, losses, choose_metrics(asked.metrics, losses), sample_specs(data.targets), averaging
+        ),
+        state={**state, **{name: np.zeros(s.shape, s.dtype) for name, s in slots.items()}},
+        data=data,
+        epochs=int(asked.epochs),
+        batch_size=int(asked.batch_size),
+        seed=seed,
+        schedule=asked.resolved_schedule.factor,
+        rates=dict(optim.rate_names(rule)),
+        callbacks=asked.callbacks,
+        validation=held,
+        shuffle=asked.shuffle,
+        augment=_augmenter(asked.augment, model),
+        executor=asked.executor,
+        checkpoint_every=asked.checkpoint_every,
+    )
+
+
+def _augmenter(augment: Any, model: Model) -> Callable[[dict[str, Array], int, int], dict[str, Array]] | None:
+    if augment is None:
+        return None
+    if list(model.inputs) != ["x"]:
+        raise ConfigError(f"augment works on one array of images, the network takes {sorted(model.inputs)}")
+    return lambda inputs, seed, epoch: {"x": augment(inputs["x"], seed=seed, epoch=epoch)}
 
 
 def sample_specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
@@ -108,9 +206,10 @@ def choose_metrics(
 
 
 def prepare_data(
-    inputs: dict[str, Array], y: Any, weight: Any, losses: Any, outputs: Mapping[str, Spec], dtype: np.dtype
+    inputs: dict[str, Array], y: Any, weight: Any, losses: Any, model: Model
 ) -> tuple[Data, dict[str, Any]]:
     """Inputs, targets and weights of equal length, the targets as their losses want them; and the losses by output."""
+    outputs, dtype = output_specs(model), model.dtype
     rows = len(next(iter(inputs.values())))
     targets = door.check_inputs(door.as_named(y, "y"), dtype=dtype, what="y", rows=rows)
     chosen = choose_losses(losses, targets, outputs)
