@@ -243,6 +243,7 @@ def test_scatter_add_accumulates_in_float64():
         (lambda x, i, m: x[np.array([4])], DataError, ["4", "4 rows"]),
         (lambda x, i, m: ops.uniform(ops.RandomKey(0), 3, dtype="int32"), DTypeError, ["float32 or float64"]),
         (lambda x, i, m: ops.bernoulli(ops.RandomKey(0), (3,), 1.5), ConfigError, ["between 0 and 1", "1.5"]),
+        (lambda x, i, m: ops.clip(x, 1.0, 0.0), ConfigError, ["clip", "lower bound 1.0", "upper bound 0.0"]),
         (lambda x, i, m: ops.random_bits(ops.RandomKey(0), (3,), 64), DTypeError, ["63 bits"]),
         (lambda x, i, m: ops.random_bits(ops.RandomKey(x), (3,)), ShapeError, ["integer scalars"]),
     ],

@@ -85,7 +85,7 @@ def _check_same(name: str, prediction: Expr, target: Expr) -> None:
 
 
 def _check_classes(name: str, prediction: Expr, target: Expr) -> None:
-    if prediction.ndim < 2 or target.shape not in (prediction.shape, prediction.shape[:-1]):
+    if prediction.ndim < 2 or prediction.shape[-1] < 2 or target.shape not in (prediction.shape, prediction.shape[:-1]):
         raise ShapeError(
             f"metric {name}: output {prediction.spec} and target {target.spec}: it needs class scores "
             "(batch, …, K) with labels (batch, …) or one-hot rows"

@@ -53,10 +53,10 @@ def sequential(*layers: Step, **named: Step) -> Sequential:
     >>> [name for name, _ in sequential(nn.Dense(3), ops.relu, nn.Dense(2), head=nn.Dense(1)).steps]
     ['dense_0', 'relu_0', 'dense_1', 'head']
     """
-    return Sequential((*numbered(layers), *named.items()))
+    return Sequential((*_numbered(layers), *named.items()))
 
 
-def numbered(layers: Iterable[Step]) -> Named:
+def _numbered(layers: Iterable[Step]) -> Named:
     """``dense_0``, ``relu_0``, ``dense_1`` …: unnamed steps with their names."""
     counts: dict[str, int] = {}
     found = []

@@ -9,6 +9,7 @@ from typing import ParamSpec
 
 import numpy as np
 
+from chainrule.errors import ConfigError
 from chainrule.graph.expr import Expr, scope
 from chainrule.ops.convert import cast, stop_gradient
 from chainrule.ops.elementwise import (
@@ -105,6 +106,8 @@ def _mirror(x: Expr) -> Expr:
 @_composed
 def clip(x: Expr, low: float, high: float) -> Expr:
     """x limited to [low, high]; the gradient is 1 on the bounds, 0 outside."""
+    if low > high:
+        raise ConfigError(f"clip: the lower bound {low} lies above the upper bound {high}")
     return where(less(x, low), low, where(less(high, x), high, x))
 
 
