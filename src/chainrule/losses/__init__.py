@@ -85,16 +85,20 @@ def resolve_loss(loss: Loss | str | Function) -> Loss | Function:
     raise ConfigError(f"loss is {loss!r}; give a Loss, its name, or a function of (prediction, target)")
 
 
-def resolve_metric(metric: str | Function) -> Function:
+def resolve_metric(metric: str | Function, loss: object = None) -> Function:
     """A metric by name, or a user's function as it is.
 
-    >>> resolve_metric("accuracy").__name__
-    'accuracy'
+    loss    the loss beside which it is used: with a binary one, where several units are several labels and
+            not classes, "accuracy" and "error" are those of the labels
+
+    >>> resolve_metric("accuracy", BinaryCrossEntropy()).__name__
+    'label_accuracy'
     """
     if isinstance(metric, str):
         if metric not in METRICS:
             raise ConfigError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
-        return METRICS[metric]
+        of_labels = isinstance(loss, Binary) and metric in ("accuracy", "error")
+        return METRICS[f"label_{metric}" if of_labels else metric]
     if callable(metric):
         return metric
     raise ConfigError(f"metric is {metric!r}; give its name or a function of (prediction, target)")

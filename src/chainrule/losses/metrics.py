@@ -18,6 +18,7 @@ __all__ = [
     "accuracy",
     "error",
     "label_accuracy",
+    "label_error",
     "squared_error",
     "top_5_accuracy",
 ]
@@ -55,6 +56,11 @@ def label_accuracy(prediction: Expr, target: Expr) -> Expr:
     return over_outputs(cast(right, prediction.dtype), "mean")
 
 
+def label_error(prediction: Expr, target: Expr) -> Expr:
+    """1 − label_accuracy."""
+    return 1 - label_accuracy(prediction, target)
+
+
 def top_5_accuracy(prediction: Expr, target: Expr) -> Expr:
     """1 where fewer than five classes score higher than the right one."""
     _check_classes("top_5_accuracy", prediction, target)
@@ -85,7 +91,8 @@ def _check_same(name: str, prediction: Expr, target: Expr) -> None:
 
 
 def _check_classes(name: str, prediction: Expr, target: Expr) -> None:
-    if prediction.ndim < 2 or prediction.shape[-1] < 2 or target.shape not in (prediction.shape, prediction.shape[:-1]):
+    classes = prediction.shape[-1] if prediction.ndim > 1 else 1
+    if classes < 2 or target.shape not in (prediction.shape, prediction.shape[:-1]):
         raise ShapeError(
             f"metric {name}: output {prediction.spec} and target {target.spec}: it needs class scores "
             "(batch, …, K) with labels (batch, …) or one-hot rows"
@@ -93,6 +100,7 @@ def _check_classes(name: str, prediction: Expr, target: Expr) -> None:
 
 
 METRICS: dict[str, Metric] = {
-    f.__name__: f for f in (accuracy, error, label_accuracy, top_5_accuracy, absolute_error, squared_error)
+    f.__name__: f
+    for f in (accuracy, error, label_accuracy, label_error, top_5_accuracy, absolute_error, squared_error)
 }
 """Every metric by name; used by validation, early stopping, the command line and reports."""

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from chainrule.errors import ConfigError, ShapeError, nearest
-from chainrule.graph.expr import Expr, scope
+from chainrule.graph.expr import Expr
+from chainrule.graph.origin import scope
 from chainrule.ops import cast, square
 from chainrule.ops import sum as total
 from chainrule.optim.clip import clip_by_norm, clip_by_value, limit_unit_norms, shrink
