@@ -86,16 +86,22 @@ def test_the_layer_form(activation, slope):
     logits, zs, weights, biases = dense(x, (6, 4, 3), activation=activation)
     loss = ops.mean(ops.logsumexp(logits) - ops.sum(logits * ops.one_hot(t, 3, "float64"), -1))
     generator = rng(1)
-    given = {p: generator.normal(size=p.shape) for p in (x, *weights, *biases)} | {t: generator.integers(0, 3, 7)}
+    given = {p: generator.normal(size=p.shape) for p in (x, *weights, *biases)} | {
+        t: generator.integers(0, 3, 7)
+    }
     hidden = [x, activation(zs[0]), activation(zs[1])]
     outputs = [*zs, *hidden, *gradient(loss, [*zs, *weights, *biases])]
     found = evaluate(outputs, given)
     z, h, delta, dW, db = (found[i : i + 3] for i in range(0, 15, 3))
     e = np.exp(z[2] - z[2].max(1, keepdims=True))
-    np.testing.assert_allclose(delta[2], (e / e.sum(1, keepdims=True) - np.eye(3)[given[t]]) / 7, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        delta[2], (e / e.sum(1, keepdims=True) - np.eye(3)[given[t]]) / 7, rtol=1e-12, atol=1e-15
+    )
     for layer in (1, 0):
         W = given[weights[layer + 1]]
-        np.testing.assert_allclose(delta[layer], (delta[layer + 1] @ W.T) * slope(z[layer]), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(
+            delta[layer], (delta[layer + 1] @ W.T) * slope(z[layer]), rtol=1e-12, atol=1e-15
+        )
     for layer in range(3):
         np.testing.assert_allclose(dW[layer], h[layer].T @ delta[layer], rtol=1e-12, atol=1e-15)
         np.testing.assert_allclose(db[layer], delta[layer].sum(0), rtol=1e-12, atol=1e-15)
@@ -214,7 +220,9 @@ def test_no_gradient_flows_through_stop_gradient():
     x = ops.input("x", (3,), "float64")
     y = ops.sum(ops.stop_gradient(x) * x)
     np.testing.assert_array_equal(evaluate([gradient(y, x)], {x: [1, 2, 3]})[0], [1, 2, 3])
-    np.testing.assert_array_equal(evaluate([gradient(ops.sum(ops.stop_gradient(x)), x)], {x: [1, 2, 3]})[0], 0)
+    np.testing.assert_array_equal(
+        evaluate([gradient(ops.sum(ops.stop_gradient(x)), x)], {x: [1, 2, 3]})[0], 0
+    )
 
 
 def test_the_straight_through_estimator_can_be_written():
@@ -301,7 +309,9 @@ def test_hessian_vector_products_equal_the_hessian_times_the_vector():
     blocks = [[jacobian(g, p) for p in (W, b)] for g in gradient(loss, [W, b])]
     found = evaluate([*hvp(loss, [W, b], vectors), *[h for row in blocks for h in row]], given)
     v, u = (given[n].ravel() for n in vectors)
-    HWW, HWb, HbW, Hbb = (h.reshape(p, q) for h, (p, q) in zip(found[2:], [(6, 6), (6, 2), (2, 6), (2, 2)], strict=True))
+    HWW, HWb, HbW, Hbb = (
+        h.reshape(p, q) for h, (p, q) in zip(found[2:], [(6, 6), (6, 2), (2, 6), (2, 2)], strict=True)
+    )
     np.testing.assert_allclose(found[0].ravel(), HWW @ v + HWb @ u, rtol=1e-11, atol=1e-15)
     np.testing.assert_allclose(found[1].ravel(), HbW @ v + Hbb @ u, rtol=1e-11, atol=1e-15)
     np.testing.assert_allclose(HWb, HbW.T, rtol=1e-11, atol=1e-15)
@@ -347,7 +357,9 @@ def test_a_call_has_the_gradient_of_its_body():
     x, y = rng(0).normal(size=(2, 3))
     check_gradients(called, x, y)
     a, b = ops.input("a", *VECTOR), ops.input("b", *VECTOR)
-    inside, outside = (vjp(f(a, b), [a, b], [b, ops.constant(2.0, "float64")]) for f in (called, product_and_sum))
+    inside, outside = (
+        vjp(f(a, b), [a, b], [b, ops.constant(2.0, "float64")]) for f in (called, product_and_sum)
+    )
     for got, wanted in zip(*(evaluate(g, {a: x, b: y}) for g in (inside, outside)), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-15)
 
@@ -385,7 +397,9 @@ def test_a_call_may_take_and_give_integers():
 def test_a_call_can_have_a_gradient_of_its_own():
     """A gradient that is not the body's: the sign of it, clipped, is what arrives."""
     g, a = ops.input("g", *VECTOR), ops.input("a", *VECTOR)
-    clipped = as_call(lambda a: (ops.exp(a),), VECTOR, gradient=Graph((g, a), (ops.clip(g * ops.exp(a), -1.0, 1.0),)))
+    clipped = as_call(
+        lambda a: (ops.exp(a),), VECTOR, gradient=Graph((g, a), (ops.clip(g * ops.exp(a), -1.0, 1.0),))
+    )
     x = ops.input("x", *VECTOR)
     (y,) = clipped(x)
     value = np.array([-2.0, 0.1, 3])
@@ -415,9 +429,16 @@ def test_a_node_without_a_rule_is_named():
 
 def test_the_file_stays_within_150_lines_of_code():
     source = inspect.getsource(autodiff)
-    lines = {i for i, line in enumerate(source.splitlines(), 1) if line.strip() and not line.strip().startswith("#")}
+    lines = {
+        i
+        for i, line in enumerate(source.splitlines(), 1)
+        if line.strip() and not line.strip().startswith("#")
+    }
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+            and ast.get_docstring(node) is not None
+        ):
             doc = node.body[0]
             lines -= set(range(doc.lineno, doc.end_lineno + 1))
     assert len(lines) <= 150

@@ -130,7 +130,9 @@ def test_what_is_the_node_itself_becomes_it(same):
     ],
 )
 def test_cheaper_operations_take_over(build, left):
-    assert [n for n in names(*simplify([build(x_())])) if n in ("add", "sub", "neg", "mul", "guard")] == [left]
+    assert [n for n in names(*simplify([build(x_())])) if n in ("add", "sub", "neg", "mul", "guard")] == [
+        left
+    ]
 
 
 @pytest.mark.parametrize("slope", [-0.5, -0.0, INF, NAN])
@@ -207,7 +209,9 @@ def test_transposes_are_combined():
     (found,) = simplify([ops.transpose(ops.transpose(x, (2, 0, 1)), (1, 0, 2))])
     assert names(found) == ["input", "transpose"]
     value = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("f")
-    np.testing.assert_array_equal(evaluate([found], {x: value})[0], value.transpose(2, 0, 1).transpose(1, 0, 2))
+    np.testing.assert_array_equal(
+        evaluate([found], {x: value})[0], value.transpose(2, 0, 1).transpose(1, 0, 2)
+    )
 
 
 # ------------------------------------------------------------------ common subexpressions
@@ -231,7 +235,10 @@ def test_equal_operations_on_equal_inputs_become_one():
         (lambda x: ops.constant(np.zeros(4, "int32")), lambda x: ops.constant(np.zeros(2, "int64"))),
         (lambda x: ops.constant(np.zeros((2, 2))), lambda x: ops.constant(np.zeros(4))),
         (lambda x: ops.input("y"), lambda x: ops.input("y")),
-        (lambda x: ops.uniform(ops.RandomKey(0, path="a"), 3), lambda x: ops.uniform(ops.RandomKey(0, path="b"), 3)),
+        (
+            lambda x: ops.uniform(ops.RandomKey(0, path="a"), 3),
+            lambda x: ops.uniform(ops.RandomKey(0, path="b"), 3),
+        ),
     ],
 )
 def test_what_differs_stays_apart(left, right):

@@ -38,7 +38,9 @@ def reduction(function):
     def form(x, dim=None, keepdim=False, dtype=None):
         if dtype is not None:
             return None
-        return function(x, axes_of(dim) if x.ndim else None, keepdims=keepdim)  # theirs has an axis 0 in a scalar
+        return function(
+            x, axes_of(dim) if x.ndim else None, keepdims=keepdim
+        )  # theirs has an axis 0 in a scalar
 
     return form
 
@@ -146,7 +148,9 @@ def elementwise(function):
 
 
 NORMS = {
-    0: lambda x, axes, keepdims: ops.sum(ops.where(ops.equal(x, 0), ops.full_like(x, 0), 1), axes, keepdims=keepdims),
+    0: lambda x, axes, keepdims: ops.sum(
+        ops.where(ops.equal(x, 0), ops.full_like(x, 0), 1), axes, keepdims=keepdims
+    ),
     1: lambda x, axes, keepdims: ops.sum(ops.abs(x), axes, keepdims=keepdims),
     2: ops.norm,
     math.inf: lambda x, axes, keepdims: ops.max(ops.abs(x), axes, keepdims=keepdims),
@@ -240,7 +244,10 @@ class Sample:
 
     def __init__(self, sample):
         self.given: dict[Expr, torch.Tensor] = {}
-        self.ours = [self.node(a) for a in (sample.input, *sample.args)], {k: self.node(v) for k, v in sample.kwargs.items()}
+        self.ours = (
+            [self.node(a) for a in (sample.input, *sample.args)],
+            {k: self.node(v) for k, v in sample.kwargs.items()},
+        )
 
     def node(self, value):
         if isinstance(value, torch.Tensor):
@@ -262,7 +269,11 @@ class Sample:
 
 
 def dtype_of(op):
-    return next(d for d in (torch.float64, torch.bool, torch.int64) if d in op.dtypes) if op.name[:7] != "logical" else torch.bool
+    return (
+        next(d for d in (torch.float64, torch.bool, torch.int64) if d in op.dtypes)
+        if op.name[:7] != "logical"
+        else torch.bool
+    )
 
 
 def tensors(found):
@@ -319,7 +330,10 @@ def differentiate(op, mine, pairs, wrt, what):
 def test_pytorchs_samples(name):
     op, form = OP_INFOS[name], FORMS[name]
     dtype = dtype_of(op)
-    samples = list(op.sample_inputs("cpu", dtype, requires_grad=dtype.is_floating_point and op.supports_autograd))
+    torch.manual_seed(0)
+    samples = list(
+        op.sample_inputs("cpu", dtype, requires_grad=dtype.is_floating_point and op.supports_autograd)
+    )
     met = sum(compare(op, sample, form) for sample in samples)
     assert met >= max(1, len(samples) / 2), f"{met} of {len(samples)} samples"
 
@@ -354,9 +368,12 @@ def refusals():
 
 @pytest.mark.parametrize(("op", "form", "refused"), refusals())
 def test_what_pytorch_refuses_we_refuse(op, form, refused):
-    sample = Sample(refused.sample_input)
-    with pytest.raises(ChainruleError):
+    def attempt():
+        sample = Sample(refused.sample_input)
         sample.run(sample.build(form))
+
+    with pytest.raises(ChainruleError):
+        attempt()
 
 
 def test_many_refusals_are_shared():
@@ -391,7 +408,9 @@ JUDGED = [
     pytest.param(primitive, case, id=f"{primitive}-{i}")
     for primitive, cases in ops.SAMPLES.items()
     for i, case in enumerate(cases)
-    if "float" in case.dtypes and 0 not in [n for s in case.shapes for n in s] and primitive.name != "stop_gradient"
+    if "float" in case.dtypes
+    and 0 not in [n for s in case.shapes for n in s]
+    and primitive.name != "stop_gradient"
 ]
 
 
