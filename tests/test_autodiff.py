@@ -78,8 +78,9 @@ def dense(h, sizes, prefix="", bias=True, activation=ops.relu):
     return h, zs, weights, biases
 
 
-@pytest.mark.parametrize(("activation", "slope"), [(ops.tanh, lambda z: 1 - np.tanh(z) ** 2),
-                                                    (ops.relu, lambda z: (z > 0) * 1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("activation", "slope"), [(ops.tanh, lambda z: 1 - np.tanh(z) ** 2), (ops.relu, lambda z: (z > 0) * 1.0)]
+)
 def test_the_layer_form(activation, slope):
     """δᴸ = (s − onehot)/B;  δˡ = (δˡ⁺¹ Wᵀ) ⊙ g′(z);  ∂L/∂W = hᵀδ;  ∂L/∂b = Σ δ."""
     x, t = ops.input("x", (7, 5), "float64"), ops.input("t", (7,), "int64")

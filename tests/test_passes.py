@@ -45,14 +45,41 @@ def grow(draw, dtype):
     def operand():
         return draw(scalar) if draw(st.booleans()) and draw(st.booleans()) else nodes[draw(pick) % len(nodes)]
 
-    unary = [lambda a: -a, ops.abs, ops.exp, ops.sqrt, ops.relu, ops.stop_gradient, lambda a: a * 1, lambda a: 1 * a,
-             lambda a: a / 1, lambda a: ops.where(ops.constant(True), a, 0), lambda a: a.T.T, lambda a: a[::-1],
-             lambda a: ops.reshape(ops.reshape(a, (6,)), (2, 3)), lambda a: ops.transpose(ops.reshape(a, (3, 2))),
-             lambda a: a[None][0], lambda a: ops.sum(a, 0)[None] + 0 * a, lambda a: a @ ops.constant(np.ones((3, 3), dtype)),
-             lambda a: ops.cast(ops.cast(a, "float64"), dtype), ops.softmax, lambda a: ops.max(a, 1, keepdims=True) - a]  # fmt: skip
-    binary = [ops.add, ops.sub, ops.mul, ops.div, ops.maximum, ops.guard, lambda a, b: a + -b, lambda a, b: -a + b,
-              lambda a, b: a - -b, lambda a, b: ops.where(ops.less(a, b), a, b),
-              lambda a, b: ops.where(ops.equal(a, b), b, b)]  # fmt: skip
+    unary = [
+        lambda a: -a,
+        ops.abs,
+        ops.exp,
+        ops.sqrt,
+        ops.relu,
+        ops.stop_gradient,
+        lambda a: a * 1,
+        lambda a: 1 * a,
+        lambda a: a / 1,
+        lambda a: ops.where(ops.constant(True), a, 0),
+        lambda a: a.T.T,
+        lambda a: a[::-1],
+        lambda a: ops.reshape(ops.reshape(a, (6,)), (2, 3)),
+        lambda a: ops.transpose(ops.reshape(a, (3, 2))),
+        lambda a: a[None][0],
+        lambda a: ops.sum(a, 0)[None] + 0 * a,
+        lambda a: a @ ops.constant(np.ones((3, 3), dtype)),
+        lambda a: ops.cast(ops.cast(a, "float64"), dtype),
+        ops.softmax,
+        lambda a: ops.max(a, 1, keepdims=True) - a,
+    ]
+    binary = [
+        ops.add,
+        ops.sub,
+        ops.mul,
+        ops.div,
+        ops.maximum,
+        ops.guard,
+        lambda a, b: a + -b,
+        lambda a, b: -a + b,
+        lambda a, b: a - -b,
+        lambda a, b: ops.where(ops.less(a, b), a, b),
+        lambda a, b: ops.where(ops.equal(a, b), b, b),
+    ]
     for _ in range(draw(st.integers(1, 14))):
         f = draw(st.sampled_from([*unary, *binary]))
         if f in unary:

@@ -80,7 +80,7 @@ def within(owner: object, field: str, interval: str, *, whole: bool = False) -> 
     """
     value = getattr(owner, field)
     low, high = (float(end) for end in interval[1:-1].split(","))
-    if isinstance(value, Integral if whole else Real) and type(value) is not bool:
+    if not isinstance(value, bool) and isinstance(value, Integral if whole else Real):
         number = float(value)
         if low < number < high or (interval[0] == "[" and number == low) or (interval[-1] == "]" and number == high):
             return

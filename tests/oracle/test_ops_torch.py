@@ -174,63 +174,121 @@ def along_dim(function):
 
 
 FORMS = {
-    ("abs", ""): ops.abs, ("exp", ""): ops.exp, ("expm1", ""): ops.expm1, ("log", ""): ops.log,
-    ("log1p", ""): ops.log1p, ("sqrt", ""): ops.sqrt, ("sin", ""): ops.sin, ("cos", ""): ops.cos,
-    ("tanh", ""): ops.tanh, ("sigmoid", ""): ops.sigmoid, ("erf", ""): ops.erf, ("neg", ""): ops.neg,
-    ("sign", ""): ops.sign, ("square", ""): ops.square, ("isfinite", ""): ops.is_finite,
-    ("reciprocal", ""): lambda x: 1 / x, ("rsqrt", ""): lambda x: 1 / ops.sqrt(x),
-    ("add", ""): lambda x, y, alpha=1: x + alpha * y, ("sub", ""): lambda x, y, alpha=1: x - alpha * y,
-    ("mul", ""): lambda x, y: x * y, ("div", "no_rounding_mode"): lambda x, y, rounding_mode=None: x / y,
+    ("abs", ""): ops.abs,
+    ("exp", ""): ops.exp,
+    ("expm1", ""): ops.expm1,
+    ("log", ""): ops.log,
+    ("log1p", ""): ops.log1p,
+    ("sqrt", ""): ops.sqrt,
+    ("sin", ""): ops.sin,
+    ("cos", ""): ops.cos,
+    ("tanh", ""): ops.tanh,
+    ("sigmoid", ""): ops.sigmoid,
+    ("erf", ""): ops.erf,
+    ("neg", ""): ops.neg,
+    ("sign", ""): ops.sign,
+    ("square", ""): ops.square,
+    ("isfinite", ""): ops.is_finite,
+    ("reciprocal", ""): lambda x: 1 / x,
+    ("rsqrt", ""): lambda x: 1 / ops.sqrt(x),
+    ("add", ""): lambda x, y, alpha=1: x + alpha * y,
+    ("sub", ""): lambda x, y, alpha=1: x - alpha * y,
+    ("mul", ""): lambda x, y: x * y,
+    ("div", "no_rounding_mode"): lambda x, y, rounding_mode=None: x / y,
     ("pow", ""): lambda x, y: x**y if isinstance(x, Expr) else ops.pow(x, y),
-    ("maximum", ""): ops.maximum, ("minimum", ""): ops.minimum,
-    ("max", "binary"): ops.maximum, ("min", "binary"): ops.minimum,
-    ("max", "reduction_no_dim"): ops.max, ("min", "reduction_no_dim"): ops.min,
+    ("maximum", ""): ops.maximum,
+    ("minimum", ""): ops.minimum,
+    ("max", "binary"): ops.maximum,
+    ("min", "binary"): ops.minimum,
+    ("max", "reduction_no_dim"): ops.max,
+    ("min", "reduction_no_dim"): ops.min,
     ("max", "reduction_with_dim"): extreme(ops.max, argmax),
     ("min", "reduction_with_dim"): extreme(ops.min, lambda x, d, k: argmax(-x, d, k)),
-    ("amax", ""): reduction(ops.max), ("amin", ""): reduction(ops.min), ("sum", ""): reduction(ops.sum),
-    ("mean", ""): reduction(ops.mean), ("logsumexp", ""): reduction(ops.logsumexp),
-    ("var", ""): spread(ops.var), ("std", ""): spread(ops.std),
-    ("var", "unbiased"): spread(ops.var), ("std", "unbiased"): spread(ops.std),
+    ("amax", ""): reduction(ops.max),
+    ("amin", ""): reduction(ops.min),
+    ("sum", ""): reduction(ops.sum),
+    ("mean", ""): reduction(ops.mean),
+    ("logsumexp", ""): reduction(ops.logsumexp),
+    ("var", ""): spread(ops.var),
+    ("std", ""): spread(ops.std),
+    ("var", "unbiased"): spread(ops.var),
+    ("std", "unbiased"): spread(ops.std),
     ("linalg.vector_norm", ""): vector_norm,
-    ("softmax", ""): along_dim(ops.softmax), ("log_softmax", ""): along_dim(ops.log_softmax),
+    ("softmax", ""): along_dim(ops.softmax),
+    ("log_softmax", ""): along_dim(ops.log_softmax),
     ("nn.functional.softmin", ""): along_dim(lambda x, dim: ops.softmax(-x, dim)),
-    ("nn.functional.relu", ""): elementwise(ops.relu), ("nn.functional.selu", ""): elementwise(ops.selu),
-    ("nn.functional.silu", ""): elementwise(ops.silu), ("nn.functional.logsigmoid", ""): elementwise(ops.log_sigmoid),
+    ("nn.functional.relu", ""): elementwise(ops.relu),
+    ("nn.functional.selu", ""): elementwise(ops.selu),
+    ("nn.functional.silu", ""): elementwise(ops.silu),
+    ("nn.functional.logsigmoid", ""): elementwise(ops.log_sigmoid),
     ("nn.functional.hardsigmoid", ""): elementwise(ops.hard_sigmoid),
     ("nn.functional.hardswish", ""): elementwise(ops.hard_swish),
-    ("nn.functional.hardtanh", ""): lambda x, min_val=-1.0, max_val=1.0, inplace=False: ops.clip(x, min_val, max_val),
-    ("nn.functional.leaky_relu", ""): lambda x, negative_slope=0.01, inplace=False: ops.leaky_relu(x, negative_slope),
+    ("nn.functional.hardtanh", ""): lambda x, min_val=-1.0, max_val=1.0, inplace=False: ops.clip(
+        x, min_val, max_val
+    ),
+    ("nn.functional.leaky_relu", ""): lambda x, negative_slope=0.01, inplace=False: ops.leaky_relu(
+        x, negative_slope
+    ),
     ("nn.functional.elu", ""): lambda x, alpha=1.0, inplace=False: ops.elu(x, alpha),
-    ("nn.functional.gelu", ""): lambda x, approximate="none": {"none": ops.gelu, "tanh": ops.gelu_tanh}[approximate](x),
+    ("nn.functional.gelu", ""): lambda x, approximate="none": {"none": ops.gelu, "tanh": ops.gelu_tanh}[
+        approximate
+    ](x),
     ("nn.functional.softplus", ""): softplus,
-    ("clamp", ""): clamp, ("clamp_min", ""): ops.maximum, ("clamp_max", ""): ops.minimum,
+    ("clamp", ""): clamp,
+    ("clamp_min", ""): ops.maximum,
+    ("clamp_max", ""): ops.minimum,
     ("where", ""): lambda x, condition, other: ops.where(condition, x, other),
     ("masked_fill", ""): lambda x, mask, value: ops.where(mask, value, x),
-    ("reshape", ""): ops.reshape, ("view", ""): lambda x, shape: None if isinstance(shape, torch.dtype) else ops.reshape(x, shape),
-    ("permute", ""): ops.transpose, ("transpose", ""): transpose, ("t", ""): ops.transpose,
-    ("flip", ""): lambda x, dims: ops.flip(x, dims), ("unsqueeze", ""): ops.expand, ("squeeze", ""): squeeze, ("squeeze", "multiple"): squeeze,
-    ("expand", ""): expand, ("broadcast_to", ""): ops.broadcast,
+    ("reshape", ""): ops.reshape,
+    ("view", ""): lambda x, shape: None if isinstance(shape, torch.dtype) else ops.reshape(x, shape),
+    ("permute", ""): ops.transpose,
+    ("transpose", ""): transpose,
+    ("t", ""): ops.transpose,
+    ("flip", ""): lambda x, dims: ops.flip(x, dims),
+    ("unsqueeze", ""): ops.expand,
+    ("squeeze", ""): squeeze,
+    ("squeeze", "multiple"): squeeze,
+    ("expand", ""): expand,
+    ("broadcast_to", ""): ops.broadcast,
     ("cat", ""): lambda xs, dim=0: ops.concat([x for x in xs if x.shape != (0,)] or xs[:1], dim),
-    ("stack", ""): ops.stack, ("split", ""): split, ("split", "list_args"): split,
+    ("stack", ""): ops.stack,
+    ("split", ""): split,
+    ("split", "list_args"): split,
     ("unbind", ""): lambda x, dim=0: [ops.squeeze(p, dim) for p in ops.split(x, [1] * x.shape[dim], dim)],
     ("narrow", ""): narrow,
     ("select", ""): lambda x, dim, index: ops.squeeze(along(lambda x: x[index][None], x, dim), dim),
-    ("constant_pad_nd", ""): lambda x, widths, value=0: pad(x, widths, value=value), ("nn.functional.pad", "constant"): pad,
-    ("index_select", ""): lambda x, dim, index: along(lambda x: ops.gather(x, index), x, dim) if index.ndim else None,
-    ("index_add", ""): index_add, ("nn.functional.embedding", ""): embedding,
+    ("constant_pad_nd", ""): lambda x, widths, value=0: pad(x, widths, value=value),
+    ("nn.functional.pad", "constant"): pad,
+    ("index_select", ""): lambda x, dim, index: (
+        along(lambda x: ops.gather(x, index), x, dim) if index.ndim else None
+    ),
+    ("index_add", ""): index_add,
+    ("nn.functional.embedding", ""): embedding,
     ("cumsum", ""): along_dim(ops.cumsum),
     ("argmax", ""): argmax,
-    ("argsort", ""): lambda x, dim=-1, descending=False, stable=False: None if descending or not x.ndim else ops.argsort(x, dim),
-    ("matmul", ""): ops.matmul, ("mm", ""): ops.matmul, ("bmm", ""): ops.matmul, ("mv", ""): ops.matmul,
-    ("dot", ""): ops.matmul, ("outer", ""): ops.outer,
+    ("argsort", ""): lambda x, dim=-1, descending=False, stable=False: (
+        None if descending or not x.ndim else ops.argsort(x, dim)
+    ),
+    ("matmul", ""): ops.matmul,
+    ("mm", ""): ops.matmul,
+    ("bmm", ""): ops.matmul,
+    ("mv", ""): ops.matmul,
+    ("dot", ""): ops.matmul,
+    ("outer", ""): ops.outer,
     ("addmm", ""): lambda x, a, b, beta=1, alpha=1: beta * x + alpha * (a @ b),
     ("nn.functional.linear", ""): lambda x, w, b=None: x @ w.T if b is None else x @ w.T + b,
-    ("lt", ""): ops.less, ("le", ""): ops.less_equal, ("eq", ""): ops.equal,
-    ("gt", ""): lambda x, y: ops.less(y, x), ("ge", ""): lambda x, y: ops.less_equal(y, x),
-    ("logical_and", ""): ops.logical_and, ("logical_or", ""): ops.logical_or, ("logical_not", ""): ops.logical_not,
-    ("nn.functional.one_hot", ""): lambda x, n=-1, num_classes=-1:
-        ops.one_hot(x, max(n, num_classes), "int64") if max(n, num_classes) > 0 else None,
-}  # fmt: skip
+    ("lt", ""): ops.less,
+    ("le", ""): ops.less_equal,
+    ("eq", ""): ops.equal,
+    ("gt", ""): lambda x, y: ops.less(y, x),
+    ("ge", ""): lambda x, y: ops.less_equal(y, x),
+    ("logical_and", ""): ops.logical_and,
+    ("logical_or", ""): ops.logical_or,
+    ("logical_not", ""): ops.logical_not,
+    ("nn.functional.one_hot", ""): lambda x, n=-1, num_classes=-1: (
+        ops.one_hot(x, max(n, num_classes), "int64") if max(n, num_classes) > 0 else None
+    ),
+}
 
 ROUNDED = {"nn.functional.hardsigmoid"}
 """PyTorch multiplies this gradient with 1/6 rounded to float32."""
@@ -311,8 +369,13 @@ def differentiate(op, mine, pairs, wrt, what):
     cotangents = [generator.uniform(0.5, 1.5, y.shape) for y, _ in pairs]
     nodes, leaves = [x for x, _ in wrt], [t for _, t in wrt]
     gradients = vjp([y for y, _ in pairs], nodes, [ops.constant(c) for c in cotangents])
-    theirs = torch.autograd.grad([t for _, t in pairs], leaves, [torch.from_numpy(np.asarray(c)) for c in cotangents],
-                                 create_graph=op.supports_gradgrad, materialize_grads=True)  # fmt: skip
+    theirs = torch.autograd.grad(
+        [t for _, t in pairs],
+        leaves,
+        [torch.from_numpy(np.asarray(c)) for c in cotangents],
+        create_graph=op.supports_gradgrad,
+        materialize_grads=True,
+    )
     for a, b in zip(mine.run(gradients), theirs, strict=True):
         close(a, b, 1e-7 if op.name in ROUNDED else 1e-8, f"gradient of {what}")
     second = [(g, t) for g, t in zip(gradients, theirs, strict=True) if t.requires_grad]
@@ -320,8 +383,12 @@ def differentiate(op, mine, pairs, wrt, what):
         return
     vectors = [generator.uniform(0.5, 1.5, g.shape) for g, _ in second]
     ours = vjp([g for g, _ in second], nodes, [ops.constant(v) for v in vectors])
-    again = torch.autograd.grad([t for _, t in second], leaves, [torch.from_numpy(np.asarray(v)) for v in vectors],
-                                materialize_grads=True)  # fmt: skip
+    again = torch.autograd.grad(
+        [t for _, t in second],
+        leaves,
+        [torch.from_numpy(np.asarray(v)) for v in vectors],
+        materialize_grads=True,
+    )
     for a, b in zip(mine.run(ours), again, strict=True):
         close(a, b, 1e-7, f"second order of {what}")
 
