@@ -17,8 +17,9 @@ help: ## this list
 mnist: $(VENV)/.stamp-default ## train 784-225-144-10 on MNIST (RECIPE=quick|lecture|best)
 	@$(BIN)/chainrule train mnist --recipe $(RECIPE)
 
+# One BLAS thread per worker: threads that wait for each other on two busy cores are ten times slower.
 test: $(VENV)/.stamp-test ## the tests and the docstrings' examples (no PyTorch, no JAX)
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 check: $(VENV)/.stamp-dev ## ruff, mypy, layering of the imports
 	@$(BIN)/ruff check
@@ -30,7 +31,7 @@ bench: $(VENV)/.stamp-oracle ## speed beside the other libraries (QUICK=1: three
 	@$(BIN)/python -m bench
 
 oracle: $(VENV)/.stamp-test $(VENV)/.stamp-oracle ## agreement with PyTorch, JAX and scikit-learn; a skip is a failure
-	@$(BIN)/python -m pytest -n $(WORKERS) tests/oracle
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/oracle
 
 long: $(VENV)/.stamp-test ## the tests that take minutes: killed runs, full disks, whole recipes
 	@$(BIN)/python -m pytest -m long

@@ -1,4 +1,4 @@
-"""Gradients of graphs: the textbook's numbers, every kind of node, higher orders, and the cost of one sweep."""
+"""Gradients of graphs: the textbook's numbers, every kind of node, higher orders, the cost of one sweep."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_path_count_counts_edges():
 
 def test_what_does_not_depend_gets_zeros_of_its_own_shape():
     x, y = ops.input("x", (2, 3), "float64"), ops.input("y", (4,), "float32")
-    gx, gy = gradient(ops.sum(x), [x, y])
+    _, gy = gradient(ops.sum(x), [x, y])
     assert gy.spec == y.spec
     np.testing.assert_array_equal(evaluate([gy], {x: np.ones((2, 3)), y: np.ones(4)})[0], 0)
 
@@ -186,7 +186,7 @@ def test_gradients_have_the_type_of_what_they_belong_to():
 
 def test_gradients_are_refused_where_there_are_none():
     x, i, m = ops.input("x", (3,)), ops.input("i", (3,), "int32"), ops.input("m", (), "bool")
-    with pytest.raises(ShapeError, match="scalar.*jacobian or vjp"):
+    with pytest.raises(ShapeError, match=r"scalar.*jacobian or vjp"):
         gradient(x * 2, x)
     with pytest.raises(DTypeError, match="not floating-point"):
         gradient(ops.sum(x), i)
@@ -276,7 +276,7 @@ def test_jacobians_of_scalars_and_of_nothing():
 
 def test_a_jacobian_of_more_than_256_rows_is_refused_with_the_remedy():
     x = ops.input("x", (257,), "float64")
-    with pytest.raises(ConfigError, match="257 rows.*256.*vjp or hvp"):
+    with pytest.raises(ConfigError, match=r"257 rows.*256.*vjp or hvp"):
         jacobian(ops.sin(x), x)
     with pytest.raises(ConfigError, match="256"):
         hessian(ops.sum(ops.sin(x)), x)
@@ -284,7 +284,7 @@ def test_a_jacobian_of_more_than_256_rows_is_refused_with_the_remedy():
 
 
 def test_the_hessian_of_the_tiny_landscape():
-    """C = (w₁w₂ − 1.5)² + 0.04(w₁² + w₂²): eigenvalues 3.08, −2.92 at the saddle and 5.84, 0.16 at a minimum."""
+    """C = (w₁w₂ − 1.5)² + 0.04(w₁² + w₂²): eigenvalues 3.08, −2.92 at the saddle; 5.84, 0.16 at a minimum."""
     w = ops.input("w", (2,), "float64")
     C = ops.square(w[0] * w[1] - 1.5) + 0.04 * ops.sum(ops.square(w))
     nodes = [C, gradient(C, w), hessian(C, w)]

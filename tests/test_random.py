@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
+from chainrule.autodiff import gradient
 from chainrule.errors import ConfigError
 from chainrule.executors import EXECUTORS, compile, evaluate
 from chainrule.ops.random import RandomKey, path_key, philox, random_bits
@@ -101,7 +102,7 @@ GOLDEN_PERMUTATION = [6, 4, 5, 0, 1, 3, 7, 2]
 
 
 def key_variants():
-    base = dict(seed=3, step=5, path="dropout_0", purpose=0)
+    base = {"seed": 3, "step": 5, "path": "dropout_0", "purpose": 0}
     yield from (RandomKey(**{**base, **change}) for change in
                 ({}, {"seed": 4}, {"step": 6}, {"step": 5 + 2**32}, {"path": "dropout_1"}, {"purpose": 1},
                  {"seed": 3 + 2**32}, {"path": ""}))  # fmt: skip
@@ -205,8 +206,6 @@ def test_permutations_are_uniform():
 
 
 def test_random_numbers_have_no_gradient():
-    from chainrule.autodiff import gradient
-
     x = ops.input("x", (5,), "float64")
     noise = ops.normal(RandomKey(0), (5,), dtype="float64")
     np.testing.assert_array_equal(

@@ -94,12 +94,7 @@ def test_scalars_and_empty_arrays():
 
 
 def test_of_large_inputs_a_part_is_checked():
-    calls = []
-
-    def function(x):
-        return ops.sum(ops.tanh(x)) if calls.append(1) is None else x
-
-    check_gradients(function, np.random.default_rng(0).normal(size=(50, 40)), order=1)
+    check_gradients(lambda x: ops.sum(ops.tanh(x)), np.random.default_rng(0).normal(size=(50, 40)), order=1)
     with pytest.raises(MismatchError, match="200 of 200"):
         check_gradients(lambda x: ops.sum(ops.stop_gradient(x)), np.ones((50, 40)), order=1)
 

@@ -1,7 +1,7 @@
 """PyTorch's own samples (OpInfo) through our operations: values, gradients, second order, refusals.
 
-A table names our form of each PyTorch operation. What a form returns None for is a sample that asks for something we do
-not have (an integer output dtype, a reflecting border …); each table entry must still meet at least half of its samples.
+A table names our form of each PyTorch operation. A form returns None for a sample that asks for something
+we do not have (another output dtype, a start given as a tensor …); each must meet at least half of its samples.
 """
 
 from __future__ import annotations
@@ -410,9 +410,9 @@ def test_pytorchs_samples(name):
 NOT_SHARED = [
     "",  # PyTorch's own argument parser: a number or an integer array beside a tensor, which we promote
     "unsupported operation|single memory location|input and out to match|must be tuple of Tensors",  # out=
-    "64 dims|expects a tensor with <= 2|0-dimensional value|'weight' must be 2-D|0-dim",  # limits we do not have
+    "64 dims|expects a tensor with <= 2|0-dimensional value|'weight' must be 2-D|0-dim",  # not our limits
     "could not infer output dtype|got None",  # a mean of integers is float32 here
-    "approximate argument|tensor has no dimensions|Dimension specified|Dimension out of range",  # our form's, not ours
+    "approximate argument|tensor has no dimensions|Dimension specified|Dimension out of range",  # of the forms
 ]
 DIMENSIONS_ARE_OURS = {"amax", "amin", "cat", "narrow"}
 
