@@ -132,6 +132,17 @@ def test_states_that_share_a_value_do_not_share_memory(executor):
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_state_may_become_another_state_or_a_constant(executor):
+    a, b, c = (ops.input(n, (3,), "float64") for n in "abc")
+    program = Program({"s": ops.sum(a)}, [], [], [a, b, c], {"a": b, "c": ops.constant(np.ones(3))})
+    follow = Program({"s": ops.sum(a)}, [], [], [a, b, c], {"a": a * 2, "c": c * 2})
+    state = {"a": np.zeros(3), "b": np.full(3, 5.0), "c": np.zeros(3)}
+    epoch(program, executor=executor).run(state, [], np.zeros((1, 1), int), [])
+    epoch(follow, executor=executor).run(state, [], np.zeros((1, 1), int), [])
+    assert [state[n][0] for n in "abc"] == [10, 5, 2]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_state_may_become_a_view_of_a_batch_or_of_itself(executor):
     x = ops.input("x", (2, 3), "float64")
     h = ops.input("h", (3, 2), "float64")

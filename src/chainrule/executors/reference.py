@@ -164,13 +164,14 @@ class ReferenceEpoch:
         delivered = [np.array(v) for v in delivered[: len(program.outputs)]]  # the update may write over them
         walk.advance(values, walk.boundary)
         held: set[int] = set()
-        for name, place in zip(program.updates, walk.outputs[self.first :], strict=True):
+        for (name, node), place in zip(program.updates.items(), walk.outputs[self.first :], strict=True):
             value = np.asarray(values[place])
-            if value.base is not None or id(value) in held or not value.flags.writeable:
+            if node.primitive in LEAVES or value.base is not None or id(value) in held:
                 value = np.array(value)  # two states never share memory
             state[name] = value
             held.add(id(value))
         return delivered
+
 
 def _stack(rows: Sequence[Sequence[Array]], outputs: Mapping[str, Expr]) -> dict[str, Array]:
     """The outputs of several steps, one array (steps, …) per name."""
