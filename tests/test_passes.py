@@ -364,7 +364,7 @@ def test_a_guard_keeps_the_sign_of_a_zero():
 
 
 def test_a_network_of_ten_layers_is_built_and_optimized_in_no_time():
-    """About a thousand nodes: forward, gradient, Adam. Measured 15 ms; the bound leaves room for busy machines."""
+    """About a thousand nodes: forward, gradient, Adam. Measured 15 ms; the bound is for busy machines."""
     start = time.process_time()
     h, parameters = ops.input("x", (100, 64)), []
     for i in range(10):

@@ -1,7 +1,7 @@
 """PyTorch's own samples (OpInfo) through our operations: values, gradients, second order, refusals.
 
 A table names our form of each PyTorch operation. A form returns None for a sample that asks for something
-we do not have (another output dtype, a start given as a tensor …); each must meet at least half of its samples.
+we do not have (another output dtype, …); each must meet at least half of its samples.
 """
 
 from __future__ import annotations
@@ -412,7 +412,7 @@ NOT_SHARED = [
     "unsupported operation|single memory location|input and out to match|must be tuple of Tensors",  # out=
     "64 dims|expects a tensor with <= 2|0-dimensional value|'weight' must be 2-D|0-dim",  # not our limits
     "could not infer output dtype|got None",  # a mean of integers is float32 here
-    "approximate argument|tensor has no dimensions|Dimension specified|Dimension out of range",  # of the forms
+    "approximate argument|tensor has no dimensions|Dimension specified|Dimension out of range",  # forms
 ]
 DIMENSIONS_ARE_OURS = {"amax", "amin", "cat", "narrow"}
 
