@@ -71,7 +71,7 @@ def nearest(name: object, known: Iterable[object]) -> str:
 
 
 def within(owner: object, field: str, interval: str, *, whole: bool = False) -> None:
-    """Refuses the value of a configuration's field unless it is a number in the interval, written as in a textbook.
+    """Refuses a configuration's field unless it is a number in the interval, written as in a textbook.
 
     >>> from types import SimpleNamespace
     >>> within(SimpleNamespace(momentum=1.5), "momentum", "[0, 1)")
@@ -82,7 +82,8 @@ def within(owner: object, field: str, interval: str, *, whole: bool = False) -> 
     low, high = (float(end) for end in interval[1:-1].split(","))
     if not isinstance(value, bool) and isinstance(value, Integral if whole else Real):
         number = float(value)
-        if low < number < high or (interval[0] == "[" and number == low) or (interval[-1] == "]" and number == high):
+        on_an_end = (interval[0] == "[" and number == low) or (interval[-1] == "]" and number == high)
+        if low < number < high or on_an_end:
             return
     kind = "a whole number" if whole else "a number"
     raise ConfigError(f"{type(owner).__name__}: {field} is {value!r}; it must be {kind} in {interval}")
