@@ -412,3 +412,11 @@ def test_progress_draws_a_bar_in_a_terminal():
     text = file.getvalue()
     assert "\x1b[" in text
     assert "val_accuracy" in text
+
+
+def test_the_accuracy_of_several_labels_counts_labels():
+    labels = (X[:, :3] > 0).astype("int32")
+    net = cr.Network(Dense(3), seed=0)
+    net.fit(X, labels, loss="binary_cross_entropy", metrics=["accuracy"], epochs=3, **QUIET)
+    expected = ((net.output(X) > 0) == labels).mean()
+    assert net.evaluate(X, labels)["accuracy"] == pytest.approx(expected)

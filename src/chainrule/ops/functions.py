@@ -183,9 +183,11 @@ def softmax(x: Expr, axis: int = -1) -> Expr:
 
 @_composed
 def log_softmax(x: Expr, axis: int = -1) -> Expr:
-    """x − logsumexp(x), never log(softmax(x)). A row of −inf stays −inf."""
-    total = logsumexp(x, axis, keepdims=True)
-    return x - where(equal(total, -math.inf), 0, total)
+    """x − logsumexp(x), never log(softmax(x)): (x − max x) − log Σ e^(x − max x), so that digits survive beside large
+    values. A row of −inf stays −inf."""
+    shifted = x - _shift(x, axis)
+    total = sum(exp(shifted), axis, keepdims=True)
+    return shifted - log(where(equal(total, 0), 1, total))
 
 
 # ------------------------------------------------------------------ activations (catalogue B)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import nn, optim
+from chainrule import losses, nn, optim
 from chainrule.autodiff import gradient
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Program
@@ -67,7 +67,7 @@ class Objective:
 
     model: Model
     losses: Mapping[str, Function]
-    metrics: Mapping[str, Function]
+    metrics: Mapping[str, str | Function]
     targets: Mapping[str, Spec]  # one sample of each target
     optimizer: optim.Rule | None = None
 
@@ -87,7 +87,8 @@ class Objective:
             found["loss"] = found["loss"] + value if "loss" in found else value
             if suffix:
                 found[f"loss{suffix}"] = value
-            for metric, function in self.metrics.items():
+            for metric, given in self.metrics.items():
+                function = losses.resolve_metric(given, loss)
                 found[f"{metric}{suffix}"] = _checked(
                     function, outputs[name], targets[name], f"metric {metric!r}"
                 )

@@ -190,19 +190,16 @@ def _default_loss(y: Array, output: Spec) -> Any:
 
 
 def choose_metrics(
-    metrics: Sequence[str] | Mapping[str, Callable[..., Any]] | None, losses: Mapping[str, Any]
+    metrics: Sequence[str] | Mapping[str, Any] | None, losses: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Metrics by name. By default the accuracy, where all losses are of classes."""
+    """Metrics, or their names, by name. By default the accuracy, where all losses are of classes."""
     if metrics is None:
         classes = (loss_room.CrossEntropy, loss_room.BinaryCrossEntropy, loss_room.Focal)
-        return (
-            {"accuracy": loss_room.resolve_metric("accuracy")}
-            if all(isinstance(v, classes) for v in losses.values())
-            else {}
-        )
-    if isinstance(metrics, Mapping):
-        return {name: loss_room.resolve_metric(m) for name, m in metrics.items()}
-    return {name: loss_room.resolve_metric(name) for name in metrics}
+        metrics = ["accuracy"] if losses and all(isinstance(v, classes) for v in losses.values()) else []
+    found = dict(metrics) if isinstance(metrics, Mapping) else {name: name for name in metrics}
+    for metric in found.values():
+        loss_room.resolve_metric(metric)
+    return found
 
 
 def prepare_data(
