@@ -254,7 +254,7 @@ def test_page_shows_the_worst_mistakes_as_they_are(run: SimpleNamespace) -> None
     for shown, mistake in zip(grey, worst, strict=True):
         np.testing.assert_array_equal(shown.reshape(-1), run.dataset.x_test[mistake.row])
     mosaic, _ = weight_mosaic(run.net["dense_0/W"], SHAPE)
-    assert any(p.shape == mosaic.shape and np.array_equal(p, mosaic) for p in pictures)
+    assert any(np.array_equal(p[::4, ::4], mosaic) for p in pictures if p.ndim == 3)
 
 
 def test_page_of_a_run_without_images_or_mistakes(run: SimpleNamespace, tmp_path: Path) -> None:

@@ -43,6 +43,19 @@ def test_train_ends_with_what_can_be_counted_again(call: Call, here: Path) -> No
     assert "chainrule train mnist --recipe quick --epochs 2 --seed 4<" in report
 
 
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "quick"])
+def test_every_recipe_runs_and_repeats(recipe: str, call: Call, here: Path) -> None:
+    sums = set()
+    for folder in ("a", "b"):
+        code, out, err = call("train", "mnist", "--recipe", recipe, "--epochs", 1, "--run-dir", folder, "-q")
+        assert code == 0, err
+        net, data = load(here / folder / "model.safetensors"), datasets.mnist()
+        wrong = int((net.predict(data.x_test) != data.y_test).sum())
+        assert f"({wrong} of 120 wrong)" in out
+        sums.add(digest(net.parameters))
+    assert len(sums) == 1
+
+
 def test_quiet_says_only_the_result(call: Call) -> None:
     code, out, err = call("train", "mnist", "--epochs", 1, "-q")
     assert (code, err) == (0, "")

@@ -38,6 +38,7 @@ WIDTH, HEIGHT = 478.0, 300.0  # two drawings side by side on a wide page, one re
 # Both are seen on white and on black paper; strength is opacity, so that zero is the paper itself.
 _NEGATIVE, _POSITIVE = (0, 114, 178), (222, 98, 10)
 _LEVELS = 24  # of opacity: enough for the eye, few enough for a small file
+_LARGEST_PIXEL = 4  # of a weight, on a wide page
 _QUANTILE = 0.998
 _WIDEST_NAME = 60.0  # of a class, in the caption of an image
 
@@ -122,32 +123,34 @@ def _tinted(values: Array) -> npt.NDArray[np.uint8]:
     return np.concatenate([hue, strength[..., None]], axis=-1).astype(np.uint8)
 
 
-def _image(png: bytes, x: float, y: float, width: float, height: float, *, stretch: bool = False) -> Markup:
-    """A PNG picture inside a drawing, its pixels kept sharp; in proportion unless stretched."""
-    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    fit = "none" if stretch else None
-    return element("image", href=source, x=x, y=y, width=width, height=height, preserveAspectRatio=fit)
+def _image(pixels: Array, x: float, y: float, width: float, height: float, **attributes: str) -> Markup:
+    """A PNG picture inside a drawing."""
+    source = f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode('ascii')}"
+    return element("image", href=source, x=x, y=y, width=width, height=height, **attributes)
 
 
 def weights_drawing(
     W: Array, image_shape: tuple[int, int], *, widest: float, title: str = ""
 ) -> tuple[Markup, float]:
-    """The mosaic, each weight a whole number of pixels wide, and the weight that has full colour."""
+    """The mosaic, each weight a whole number of pixels wide, and the weight that has full colour.
+
+    The pixels are repeated in the file, so that a narrow page may blend them: dropping some would drop lines.
+    """
     mosaic, limit = weight_mosaic(W, image_shape)
-    height, width = mosaic.shape[:2]
-    times = max(1, int(widest // width))
+    times = min(max(1, int(widest // mosaic.shape[1])), _LARGEST_PIXEL)
+    pixels = mosaic.repeat(times, 0).repeat(times, 1)
+    height, width = pixels.shape[:2]
     top = 44.0 if title else 12.0
-    parts = [heading(title, times * width + 24.0)] if title else []
-    parts.append(_image(encode_png(mosaic), 12.0, top, times * width, times * height))
-    size = times * width + 24.0, top + times * height + 12.0
-    return document(*size, title or "first-layer weights as images", parts), limit
+    parts = [heading(title, width + 24.0)] if title else []
+    parts.append(_image(pixels, 12.0, top, width, height, style="image-rendering:auto"))
+    return document(width + 24.0, top + height + 12.0, title or "first-layer weights as images", parts), limit
 
 
 def scale_bar(limit: float) -> Markup:
     """From −limit through 0 to +limit in the colours of :func:`weight_mosaic`."""
-    ramp = encode_png(_tinted(np.linspace(-1, 1, 2 * _LEVELS + 1)[None]))
+    ramp = _tinted(np.linspace(-1, 1, 2 * _LEVELS + 1)[None])
     parts = [
-        _image(ramp, 70.0, 14.0, 160.0, 14.0, stretch=True),
+        _image(ramp, 70.0, 14.0, 160.0, 14.0, preserveAspectRatio="none"),
         label(62.0, 25.5, svg.number(-limit, 2), "muted", "end"),
         label(150.0, 43.0, "0", "muted", "middle"),
         label(238.0, 25.5, f"+{svg.number(limit, 2)}", "muted"),

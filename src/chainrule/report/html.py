@@ -42,7 +42,7 @@ def write_report(
         _network(net, folder),
         _reproduce(net, folder, dataset, command),
     ]
-    text = svg.page(title, sections, lead=_lead(net, findings, dataset))
+    text = svg.page(title.replace(" %", "\u00a0%"), sections, lead=_lead(net, findings, dataset))
     with atomic_write(folder / REPORT) as file:
         file.write(text.encode())
     return folder / REPORT
@@ -124,7 +124,7 @@ def _weights(net: Any, findings: Findings) -> list[Section]:
         "positive (vermilion) excites the unit, where it is negative (blue) inhibits it. One scale for all; "
         "the 0.2 % largest lie beyond its end."
     )
-    return [("First-layer weights", [words, drawing, drawings.scale_bar(limit)])]
+    return [("First-layer weights", [words, drawings.scale_bar(limit), drawing])]
 
 
 # ------------------------------------------------------------------ right and wrong
