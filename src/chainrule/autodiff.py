@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from chainrule.errors import ConfigError, DTypeError, ShapeError
-from chainrule.graph.expr import CALL, ITEM, Expr, Graph, call, constant, input, item, scope, toposort
+from chainrule.graph.expr import CALL, ITEM, Expr, Graph, call, constant, input, item, toposort
+from chainrule.graph.origin import scope
 from chainrule.ops.elementwise import full_like, zeros_like
 from chainrule.ops.shape import broadcast, reshape, stack
 from chainrule.spec import is_float

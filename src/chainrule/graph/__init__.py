@@ -15,13 +15,12 @@ from chainrule.graph.expr import (
     ITEM,
     Expr,
     Graph,
-    Origin,
     apply,
     rebuild,
-    scope,
     substitute,
     toposort,
 )
+from chainrule.graph.origin import Origin, scope
 from chainrule.graph.primitive import PRIMITIVES, Primitive
 from chainrule.graph.text import to_text
 

@@ -21,7 +21,7 @@ def to_text(outputs: Iterable[Expr]) -> str:
     Subgraphs follow their node, indented.
 
     >>> from chainrule import ops
-    >>> from chainrule.graph.expr import scope
+    >>> from chainrule.graph.origin import scope
     >>> x, W = ops.input("x", (100, 784)), ops.input("W", (784, 10))
     >>> with scope("dense_0"):
     ...     y = 0.5 * ops.mean(x @ W, 0)

@@ -10,7 +10,8 @@ from typing import ParamSpec
 import numpy as np
 
 from chainrule.errors import ConfigError
-from chainrule.graph.expr import Expr, scope
+from chainrule.graph.expr import Expr
+from chainrule.graph.origin import scope
 from chainrule.ops.convert import cast, stop_gradient
 from chainrule.ops.elementwise import (
     Operand,
@@ -183,8 +184,8 @@ def softmax(x: Expr, axis: int = -1) -> Expr:
 
 @_composed
 def log_softmax(x: Expr, axis: int = -1) -> Expr:
-    """x − logsumexp(x), never log(softmax(x)): (x − max x) − log Σ e^(x − max x), so that digits survive beside large
-    values. A row of −inf stays −inf."""
+    """x − logsumexp(x), never log(softmax(x)), as (x − max x) − log Σ e^(x − max x): digits survive beside
+    large values. A row of −inf stays −inf."""
     shifted = x - _shift(x, axis)
     total = sum(exp(shifted), axis, keepdims=True)
     return shifted - log(where(equal(total, 0), 1, total))

@@ -62,18 +62,18 @@ def _vjp_max(g: Expr, y: Expr, x: Expr, *, axes: Axes) -> tuple[Expr]:
     return (where(tied, reshape(share, kept), 0),)
 
 
-def accumulator(x: npt.NDArray[Any]) -> np.dtype:
+def _accumulator(x: npt.NDArray[Any]) -> np.dtype:
     """The dtype in which x is summed: float64 for floats, so that 10⁷ float32 values keep their digits."""
     return DTYPES["float64"] if is_float(x.dtype) else DTYPES["int64"]
 
 
 def _sum(x: npt.NDArray[Any], *, axes: Axes) -> npt.NDArray[Any]:
-    return x.sum(axis=axes, dtype=accumulator(x)).astype(x.dtype, copy=False)
+    return x.sum(axis=axes, dtype=_accumulator(x)).astype(x.dtype, copy=False)
 
 
 def _cumsum(x: npt.NDArray[Any], *, axis: int, reverse: bool) -> npt.NDArray[Any]:
     ordered = np.flip(x, axis) if reverse else x
-    total = ordered.cumsum(axis=axis, dtype=accumulator(x)).astype(x.dtype, copy=False)
+    total = ordered.cumsum(axis=axis, dtype=_accumulator(x)).astype(x.dtype, copy=False)
     return np.flip(total, axis) if reverse else total
 
 

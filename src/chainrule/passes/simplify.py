@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, constant, rebuild, scope, toposort
+from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, constant, rebuild, toposort
+from chainrule.graph.origin import scope
 from chainrule.graph.primitive import Primitive
 from chainrule.ops.convert import CAST
 from chainrule.ops.elementwise import ADD, DIV, ELEMENTWISE, GUARD, MUL, NEG, SUB, WHERE
