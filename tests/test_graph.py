@@ -252,6 +252,28 @@ def test_a_call_gives_one_node_for_each_output():
     assert found[1] == 3
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda a: (a,),
+        lambda a: (a[::-1],),
+        lambda a: (ops.stop_gradient(a), a),
+        lambda a: (ops.broadcast(ops.sum(a), (3,)),),
+        lambda a: (ops.constant(np.ones(3, "f")),),
+    ],
+)
+def test_what_a_call_gives_is_nobody_elses_memory(build):
+    """A caller may compute in place: neither its own input nor a constant of the body may change."""
+    a, x = ops.input("a", (3,)), ops.input("x", (3,))
+    outputs = ops.call(Graph((a,), build(a)), x)
+    array = np.arange(3.0, dtype="f")
+    f = compile([y + 1 for y in outputs], [x])
+    first = f(array)
+    np.testing.assert_array_equal(array, [0, 1, 2])
+    for one, two in zip(first, f(array), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_a_subgraph_is_closed():
     a, foreign = ops.input("a", (3,)), ops.input("rate")
     with pytest.raises(ConfigError, match=r"'rate'.*pass it in"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import ConfigError
 from chainrule.executors.program import Array, Program, State
-from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, Graph, toposort
+from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, toposort
 from chainrule.ops.elementwise import STOP_GRADIENT, WHERE
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE
 
@@ -106,15 +106,20 @@ def _operands(node: Expr) -> tuple[Expr, ...]:
 
 def _function(node: Expr) -> Callable[..., Any]:
     if node.primitive is CALL:
-        return functools.partial(_call_graph, node.meta["graph"])
+        body = node.meta["graph"]
+        return functools.partial(_call_graph, Walk(body.outputs, body.inputs))
     function = node.primitive.reference
     if function is None:
         raise ConfigError(f"{node.primitive.name} has no reference")
     return functools.partial(function, **node.meta) if node.meta else function
 
 
-def _call_graph(graph: Graph, *arrays: Array) -> Any:
-    found = Walk(graph.outputs, graph.inputs)(*arrays)
+def _call_graph(body: Walk, *arrays: Array) -> Any:
+    """The caller may write over what it gets, so an output that is an input, a constant or a view is copied."""
+    found = body(*arrays)
+    for i, v in enumerate(found):
+        if v.base is not None or not v.flags.writeable or any(v is a for a in (*arrays, *found[:i])):
+            found[i] = np.array(v)
     return found[0] if len(found) == 1 else tuple(found)
 
 
