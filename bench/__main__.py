@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
 import math
 import os
-import platform
-import re
 import subprocess
 import sys
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.page import ROOT, machine, write_section
 from bench.subjects import SUBJECTS
 from bench.workloads import WORKLOADS
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "benchmarks.md"
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 ROUNDS, SECONDS = (3, 0.5) if QUICK else (5, 2.0)
 GATES = {("a", "PyTorch eager, fused"): 1.3}  # the reference executor's time over the peer's, at most
+PEERS = ("torch", "jax", "scikit-learn")
+EXPLANATION = [
+    "Microseconds per training step: shuffling, gathering the batch, forward, backward, update. In parentheses a",
+    "peer's time over ours: below 1 it is faster than we are. Medians of alternating rounds, all cores, float32, from",
+    "the same initial weights; after one epoch in the same order the losses agree within 0.1 % (scikit-learn's initial",
+    "weights cannot be given). Command: `make bench`.",
+]
 LOSS_TOLERANCE = 1e-3  # relative: float32 sums are made in another order by each library
 
 
@@ -70,34 +71,6 @@ def table(found: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def replace_section(title: str, body: str) -> None:
-    """Each command writes its own section of the page; the others stay."""
-    text = (
-        PAGE.read_text()
-        if PAGE.exists()
-        else "# Benchmarks\n\nEvery figure here was written by a command of this repository.\n"
-    )
-    section = f"## {title}\n\n{body.strip()}\n"
-    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.S | re.M)
-    text = (
-        pattern.sub(lambda _: section + "\n", text)
-        if pattern.search(text)
-        else f"{text.rstrip()}\n\n{section}"
-    )
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(text.rstrip() + "\n")
-
-
-def machine() -> str:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
-        cpu = found[1]
-    packages = ("chainrule", "numpy", "torch", "jax", "scikit-learn")
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
-    return f"{datetime.date.today()}, {os.cpu_count()} cores of {cpu}, Python {platform.python_version()}, {versions}"
-
-
 def main() -> int:
     found = rounds()
     lines = table(found)
@@ -113,21 +86,8 @@ def main() -> int:
                 f"workload {name}: reference takes {ours / theirs:.2f} × {peer}, more than {most}"
             )
     memory = ", ".join(f"{s} {median(r['peak_mb'] for r in found['b', s]):.0f} MB" for s in SUBJECTS)
-    body = [
-        "Microseconds per training step (forward, backward, update, shuffling and gathering of batches); in parentheses",
-        "a peer's time over ours: below 1 it is faster than we are. Medians of alternating rounds, all cores, float32, from",
-        "the same initial weights; after one epoch in the same order the losses agree within 0.1 % (scikit-learn's initial",
-        "weights cannot be given). `make bench`.",
-        "",
-        *lines,
-        "",
-        f"Peak memory in b: {memory}.",
-        "",
-        f"{machine()}.",
-    ]
     if not QUICK:
-        replace_section("Training speed", "\n".join(body))
-        print(f"written to {PAGE.relative_to(ROOT)}")
+        write_section("Training speed", [*EXPLANATION, "", *lines, "", f"Peak memory in b: {memory}.", "", machine(*PEERS)])
     for problem in problems:
         print(f"FAILED  {problem}")
     print(f"{len(GATES) + len(WORKLOADS) - len(problems)} passed, {len(problems)} failed")
