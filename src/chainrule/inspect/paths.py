@@ -18,7 +18,7 @@ from chainrule.ops.reduce import CUMSUM, MAX, SUM
 from chainrule.ops.shape import BROADCAST, CONCAT, FLIP, PAD, RESHAPE, SLICE, TRANSPOSE
 from chainrule.spec import is_float
 
-__all__ = ["count_multiply_adds", "count_paths"]
+__all__ = ["count_paths"]
 
 Counts = npt.NDArray[Any]  # of Python integers: the numbers outgrow 64 bits soon
 
@@ -35,22 +35,6 @@ def count_paths(y: Expr, x: Expr) -> int:
     True
     """
     return int(np.sum(_counts([y], {x: np.full(x.shape, 1, object)})[0]))
-
-
-def count_multiply_adds(y: Expr) -> int:
-    """The multiply-adds of the matrix products that y needs; the sweep backwards needs at most twice as many.
-
-    >>> from chainrule import ops
-    >>> count_multiply_adds(ops.input("x", (1, 784)) @ ops.input("W", (784, 225)))
-    176400
-    """
-    found = 0
-    for node in toposort([y]):
-        if node.primitive is MATMUL:
-            found += node.size * node.inputs[0].shape[-1]
-        elif node.primitive is CALL:
-            found += sum(count_multiply_adds(z) for z in node.meta["graph"].outputs)
-    return found
 
 
 # ------------------------------------------------------------------ one rule per kind of node
