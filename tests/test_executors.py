@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 
 import numpy as np
@@ -13,6 +15,7 @@ from chainrule import ops
 from chainrule.autodiff import gradient
 from chainrule.errors import ConfigError
 from chainrule.executors import EXECUTORS, Program, compile, epoch, evaluate
+from chainrule.graph.expr import CALL, ITEM, Expr, Graph, call, toposort
 
 
 def adam_program(features: int = 5, batch: int = 4) -> Program:
@@ -152,6 +155,95 @@ def test_a_state_may_become_a_view_of_a_batch_or_of_itself(executor):
     epoch(program, executor=executor).run(state, [data], np.array([[0, 1], [2, 3]]), [])
     assert (state["h"] == data[2:].T).all()
     assert not np.shares_memory(state["h"], data)
+
+
+VIEWS = [
+    lambda a: ops.stop_gradient(a),
+    lambda a: ops.flip(a),
+    lambda a: a.T,
+    lambda a: ops.reshape(ops.reshape(a, (9,)), (3, 3)),
+    lambda a: ops.broadcast(a[1:2], (3, 3)),
+    lambda a: ops.concat([a[1:], a[:1]]),
+]
+ONES = [
+    ops.neg,
+    ops.tanh,
+    lambda a: a * a,
+    lambda a: ops.max(a, ()),
+    lambda a: ops.cumsum(a, 0, reverse=True),
+]
+TWOS = [ops.add, ops.mul, ops.sub, ops.maximum, lambda a, b: ops.where(a < b, a, b), lambda a, b: a @ b]
+
+
+def _body(kind: int) -> Graph:
+    u, v = ops.input("u", (3, 3), "float64"), ops.input("v", (3, 3), "float64")
+    return Graph((u, v), [(u, v), (v.T, u + v), (ops.constant(np.eye(3)), u)][kind])
+
+
+def random_program(draws: random.Random) -> Program:
+    """States, a batch and a scalar under views, element-wise operations and calls of subgraphs, at random."""
+    states = [ops.input(name, (3, 3), "float64") for name in "abcd"]
+    x, k = ops.input("x", (3, 3), "float64"), ops.input("k", (), "float64")
+    nodes = [*states, x, ops.constant(np.arange(9.0).reshape(3, 3)), ops.broadcast(k, (3, 3))]
+    for _ in range(draws.choice([1, 2, 4, 20])):
+        kind, a, b = draws.random(), draws.choice(nodes), draws.choice(nodes)
+        if kind < 0.35:
+            nodes.append(draws.choice(VIEWS)(a))
+        elif kind < 0.5:
+            nodes.append(draws.choice(ONES)(a))
+        elif kind < 0.9:
+            nodes.append(draws.choice(TWOS)(a, b))
+        else:
+            nodes += call(_body(draws.randrange(3)), a, b)
+    delivered = {f"y{i}": draws.choice(nodes) for i in range(3)}
+    updated = draws.sample("abcd", draws.randint(0, 4))
+    return Program(delivered, [x], [k], states, {name: draws.choice(nodes[-4:]) for name in updated})
+
+
+def by_the_book(program: Program, given: dict[Expr, np.ndarray]) -> tuple[list, dict[str, np.ndarray]]:
+    """One step in which every value is a fresh array that nothing is ever written to. → (delivered, updated)"""
+    values = dict(given)
+    for node in toposort([*program.outputs.values(), *program.updates.values()]):
+        if node in values:
+            continue
+        inputs = [values[x] for x in node.inputs]
+        if node.primitive is CALL:
+            body = node.meta["graph"]
+            inner = Program(dict(enumerate(body.outputs)))
+            values[node] = tuple(by_the_book(inner, dict(zip(body.inputs, inputs, strict=True)))[0])
+        elif node.primitive is ITEM:
+            values[node] = inputs[0][node.meta["index"]]
+        else:
+            with np.errstate(all="ignore"):
+                values[node] = np.array(node.primitive.reference(*inputs, **node.meta))
+    return [values[y] for y in program.outputs.values()], {n: values[y] for n, y in program.updates.items()}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=150, deadline=None)
+def test_memory_that_is_used_again_never_shows(executor, seed):
+    program = random_program(random.Random(seed))
+    generator = np.random.default_rng(seed)
+    data, rates = generator.normal(size=(5, 3)), generator.normal(size=3)
+    index = generator.integers(0, 5, (3, 3))
+    state = {name: generator.normal(size=(3, 3)) for name in "abcd"}
+    expected, outputs = {n: v.copy() for n, v in state.items()}, []
+    for k in range(3):
+        inputs = [*program.batch, *program.scalars, *program.state]
+        values = [data[index[k]], rates[k], *(expected[n] for n in "abcd")]
+        delivered, new = by_the_book(program, dict(zip(inputs, values, strict=True)))
+        outputs.append(delivered)
+        expected |= new
+    before = data.copy()
+    _, found = epoch(program, executor=executor).run(state, [data], index, [rates])
+    assert (data == before).all()
+    for name, value in expected.items():
+        np.testing.assert_allclose(state[name], value, rtol=1e-12)
+    for i, name in enumerate(program.outputs):
+        np.testing.assert_allclose(found[name], [step[i] for step in outputs], rtol=1e-12)
+    for one, other in itertools.combinations([data, *state.values()], 2):
+        assert not np.shares_memory(one, other)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

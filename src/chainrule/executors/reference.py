@@ -19,6 +19,7 @@ __all__ = ["ReferenceEpoch", "Walk", "evaluate"]
 LEAVES = frozenset({INPUT, CONSTANT})
 VIEWS = frozenset({ITEM, STOP_GRADIENT, BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE})
 """Primitives whose value may share memory with their input."""
+BORROWED = LEAVES | VIEWS
 
 
 class Walk:
@@ -171,7 +172,7 @@ class ReferenceEpoch:
         held: set[int] = set()
         for (name, node), place in zip(program.updates.items(), walk.outputs[self.first :], strict=True):
             value = np.asarray(values[place])
-            if node.primitive in LEAVES or value.base is not None or id(value) in held:
+            if node.primitive in BORROWED or value.base is not None or id(value) in held:
                 value = np.array(value)  # two states never share memory
             state[name] = value
             held.add(id(value))
