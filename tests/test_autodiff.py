@@ -150,6 +150,15 @@ def test_the_work_is_that_of_one_sweep_not_of_the_paths():
     np.testing.assert_allclose(slope, 2**30 * (1 + 1e-9) ** (2**30 - 1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("function", [ops.softmax, ops.log_softmax, ops.logsumexp])
+def test_the_shift_of_softmax_costs_nothing_backwards(function):
+    """Its gradient cancels, so none is taken: no tie of maxima is looked for."""
+    x = ops.input("x", (4, 3))
+    backward = set(toposort([gradient(ops.sum(ops.square(function(x))), x)])) - set(toposort([function(x)]))
+    assert "cast" not in {n.primitive.name for n in backward}
+    assert "cast" in {n.primitive.name for n in toposort([gradient(ops.sum(ops.max(x, 1)), x)])}
+
+
 def test_path_count_counts_edges():
     x, y, z = scalars("x", "y", "z")
     assert path_count((x + y) * z, x) == 1

@@ -260,6 +260,7 @@ def test_equal_operations_on_equal_inputs_become_one():
         (lambda x: ops.cast(x, "int32"), lambda x: ops.cast(x, "int64")),
         (lambda x: x - 1, lambda x: 1 - x),
         (lambda x: ops.constant(np.zeros(4, "int32")), lambda x: ops.constant(np.zeros(2, "int64"))),
+        (lambda x: ops.constant(np.zeros(2, "float64")), lambda x: ops.constant(np.zeros(2, "int64"))),
         (lambda x: ops.constant(np.zeros((2, 2))), lambda x: ops.constant(np.zeros(4))),
         (lambda x: ops.input("y"), lambda x: ops.input("y")),
         (

@@ -228,10 +228,10 @@ def _vjp_div(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
 
 
 def _vjp_pow(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:
-    """y = aᵇ:  ∂a = g·b·aᵇ⁻¹, which is 0 for b = 0 also at a = 0;  ∂b = g·y·log a, which is 0 at a = 0."""
+    """y = aᵇ:  ∂a = g·b·aᵇ⁻¹, which is 0 for b = 0 also at a = 0;  ∂b = g·y·log a, taken as 0 for a ≤ 0."""
     zero = equal(b, 0)
     slope = where(zero, 0, b * pow(a, where(zero, 1, b) - 1))
-    return guard(g, slope), guard(g, where(equal(a, 0), 0, y * log(where(a <= 0, 1, a))))
+    return guard(g, slope), guard(g, y * log(where(a <= 0, 1, a)))
 
 
 def _vjp_maximum(g: Expr, y: Expr, a: Expr, b: Expr) -> tuple[Expr, Expr]:

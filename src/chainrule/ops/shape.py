@@ -180,7 +180,7 @@ PAD = Primitive("pad", infer=_infer_pad, vjp=_vjp_pad, reference=_pad)
 SAMPLES[SLICE] = [
     case((5, 6), starts=(1, 0), stops=(4, 6), steps=(1, 2)),
     case((7,), starts=(1,), stops=(7,), steps=(3,)),
-    case((4,), starts=(2,), stops=(2,), steps=(1,)),
+    case((4,), starts=(2,), stops=(2,), steps=(3,)),
 ]
 SAMPLES[PAD] = [
     case((2, 3), before=(1, 0), after=(0, 2), between=(0, 1)),
