@@ -246,3 +246,22 @@ def test_gradients_are_linear_and_products_obey_leibniz(x):
     )
     product = slope(f) * np.sin(x) + np.tanh(x) * slope(g)
     np.testing.assert_allclose(slope(lambda x: f(x) * g(x)), product, rtol=1e-12, atol=1e-14)
+
+
+@law
+@given(
+    st.sampled_from(["uint8", "int32", "int64"]),
+    npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5),
+    npst.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3),
+    st.sampled_from(["float32", "float64", "int64", "uint8"]),
+)
+def test_scatter_add_is_numpys_add_at(kind, shape, rest, dtype):
+    generator = np.random.default_rng(len(shape) + len(rest))
+    index = generator.integers(0, 4, shape).astype(kind)
+    updates = generator.integers(0, 9, (*shape, *rest)).astype(dtype)
+    i, u = ops.input("i", shape, kind), ops.input("u", updates.shape, dtype)
+    (found,) = evaluate([ops.scatter_add(i, u, rows=4)], {i: index, u: updates})
+    expected = np.zeros((4, *rest), dtype)
+    np.add.at(expected, index, updates)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
