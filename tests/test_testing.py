@@ -45,6 +45,7 @@ def test_right_gradients_pass(wrong_rule):
         lambda g, y, x: (None,),
         lambda g, y, x: (g * ops.where(x < 1.9, ops.cos(x), 0),),  # wrong in one column of one row
         lambda g, y, x: (g * ops.cos(x) / 0,),
+        lambda g, y, x: (g * ops.cos(x) * np.nan,),
     ],
 )
 def test_wrong_gradients_are_caught(wrong_rule, rule):
