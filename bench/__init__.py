@@ -1,1 +1,1 @@
-"""Speed beside the other libraries, measured side by side in one run. ``make bench``, ``make bench QUICK=1``."""
+"""Speed beside the other libraries, measured in one run: ``make bench``, ``make bench QUICK=1``."""

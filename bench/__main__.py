@@ -19,10 +19,10 @@ ROUNDS, SECONDS = (3, 0.5) if QUICK else (5, 2.0)
 GATES = {("a", "PyTorch eager, fused"): 1.3}  # the reference executor's time over the peer's, at most
 PEERS = ("torch", "jax", "scikit-learn")
 EXPLANATION = [
-    "Microseconds per training step: shuffling, gathering the batch, forward, backward, update. In parentheses a",
-    "peer's time over ours: below 1 it is faster than we are. Medians of alternating rounds, all cores, float32, from",
-    "the same initial weights; after one epoch in the same order the losses agree within 0.1 % (scikit-learn's initial",
-    "weights cannot be given). Command: `make bench`.",
+    "Microseconds per training step: shuffling, gathering the batch, forward, backward, update. In",
+    "parentheses a peer's time over ours: below 1 it is faster than we are. Medians of alternating rounds,",
+    "all cores, float32, from the same initial weights; after one epoch in the same order the losses agree",
+    "within 0.1 % (scikit-learn's initial weights cannot be given). Command: `make bench`.",
 ]
 LOSS_TOLERANCE = 1e-3  # relative: float32 sums are made in another order by each library
 
@@ -87,7 +87,8 @@ def main() -> int:
             )
     memory = ", ".join(f"{s} {median(r['peak_mb'] for r in found['b', s]):.0f} MB" for s in SUBJECTS)
     if not QUICK:
-        write_section("Training speed", [*EXPLANATION, "", *lines, "", f"Peak memory in b: {memory}.", "", machine(*PEERS)])
+        end = ["", f"Peak memory in b: {memory}.", "", machine(*PEERS)]
+        write_section("Training speed", [*EXPLANATION, "", *lines, *end])
     for problem in problems:
         print(f"FAILED  {problem}")
     print(f"{len(GATES) + len(WORKLOADS) - len(problems)} passed, {len(problems)} failed")

@@ -11,7 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
-HEAD = "# Benchmarks\n\nEvery figure here was written by a command of this repository, named in its section.\n"
+HEAD = (
+    "# Benchmarks\n\nEvery figure here was written by a command of this repository; its section names it.\n"
+)
 
 
 def write_section(title: str, lines: list[str]) -> None:

@@ -1,6 +1,7 @@
-"""One function per library: make the workload's network ready, and return what runs an epoch and what the loss is.
+"""One function per library: it makes the workload's network ready.
 
-Each peer runs in its best configuration: PyTorch with its fused optimizer, JAX with one compiled scan over the epoch.
+Each peer runs in its best configuration: PyTorch with its fused optimizer, JAX with one compiled scan
+over the epoch.
 """
 
 from __future__ import annotations
