@@ -9,7 +9,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,7 @@ def here(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, in a process for which MNIST is the small data set."""
     known = json.loads((small / "files.json").read_text())
     monkeypatch.setenv("CHAINRULE_DATA", str(small))
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # as main sets it, so that no test sees another's
     monkeypatch.setattr(MNIST, "FILES", {part: DataFile(*fields) for part, fields in known.items()})
     folder = tmp_path / "here"
     folder.mkdir()
@@ -85,12 +86,15 @@ def call(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[
 
 
 @pytest.fixture(scope="session")
-def process(small: Path) -> Callable[..., subprocess.Popen[str]]:
+def process(small: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the same command in a process of its own, in a folder."""
+
+    children = []
 
     def start(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
         more = {"PYTHONPATH": SOURCE, "PYTHONUNBUFFERED": "1", "CHAINRULE_DATA": str(small)}
-        return subprocess.Popen(
+        more["OPENBLAS_NUM_THREADS"] = "1"  # bits depend on it
+        child = subprocess.Popen(
             [sys.executable, "-c", DRIVER, *arguments],
             cwd=folder,
             env={**os.environ, **more},
@@ -98,8 +102,14 @@ def process(small: Path) -> Callable[..., subprocess.Popen[str]]:
             stdout=stdout,
             stderr=subprocess.PIPE,
         )
+        children.append(child)
+        return child
 
-    return start
+    yield start
+    for child in children:  # of a test that failed, or waited in vain
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
 
 
 @pytest.fixture(scope="session")
