@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chainrule import ops
 from chainrule.autodiff import gradient
-from chainrule.errors import ConfigError
+from chainrule.errors import ConfigError, ShapeError
 from chainrule.executors import EXECUTORS, Program, compile, epoch, evaluate
 from chainrule.graph.expr import CALL, ITEM, Expr, Graph, call, toposort
 
@@ -295,3 +295,9 @@ def test_a_missing_input_is_named():
     x, y = ops.input("x"), ops.input("weight")
     with pytest.raises(ConfigError, match="'weight'"):
         compile([x + y], [x])
+
+
+def test_an_array_of_another_shape_is_refused_by_name():
+    x = ops.input("x", (2, 3))
+    with pytest.raises(ShapeError, match=r"input 'x' is float32\[2, 3\], an array of shape \(5, 3\)"):
+        evaluate([ops.sum(x)], {x: np.zeros((5, 3))})

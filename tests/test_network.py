@@ -176,6 +176,34 @@ def test_concurrent_predictions_are_safe(classifier):
     assert not wrong
 
 
+def test_a_network_is_written_as_it_is_made():
+    net = cr.Network(nn.Rescale(), Dense(8, init=nn.Orthogonal()), relu, head=nn.Dropout(0.1), seed=3)
+    layers = "rescale_0=Rescale(), dense_0=Dense(units=8, init=Orthogonal()), relu_0=relu"
+    assert repr(net) == f"Network({layers}, head=Dropout(rate=0.1), seed=3, dtype='float32')"
+    names = {"relu": relu, **vars(nn), "Network": cr.Network}
+    assert eval(repr(net), names).layer == net.layer
+    assert repr(cr.Network(TwoTowers())) == "Network(TwoTowers(), seed=0, dtype='float32')"
+
+
+def test_a_function_as_loss_comes_back_with_the_file(tmp_path):
+    def cubic(output, target):
+        return cr.ops.mean(cr.ops.abs(output - target) ** 3, 1)
+
+    def largest(output, target):
+        return cr.ops.max(cr.ops.abs(output - target), 1)
+
+    net = cr.Network(Dense(2), seed=0)
+    net.fit(X, Y, loss=cubic, metrics={"worst": largest, "distance": "absolute_error"}, epochs=1, verbose=0)
+    net.save(tmp_path / "m")
+    with pytest.raises(ModelFileError, match=r"names cubic, .*load\(path, custom=\[cubic\]\)"):
+        cr.load(tmp_path / "m")
+    again = cr.load(tmp_path / "m", custom=[cubic])
+    found = net.evaluate(X, Y)
+    assert found.pop("worst") > 0
+    assert again.evaluate(X, Y) == found  # metrics of one's own are left out, aliases are not
+    assert found.keys() == {"loss", "distance"}
+
+
 def test_summary_counts_the_reference_network():
     text = cr.Network(Dense(225), relu, Dense(144), relu, Dense(10)).build(784).summary()
     assert "210,619 parameters" in text

@@ -48,9 +48,12 @@ def test_nodes_know_their_layer_and_the_operation_that_made_them():
 
 
 def test_outputs_of_a_dict_and_of_a_second_use_have_names_of_their_own():
-    twice = nn.Shared("s", nn.parallel(a=ops.identity, b=ops.identity, join="dict"))
-    _, run = trace(nn.sequential(one=twice), x_of(5, 4))
-    assert set(run.outputs) == {"s/a", "s/b", "s/a#2", "s/b#2", "one/a", "one/b"}
+    heads = nn.Shared("s", nn.parallel(a=nn.Dense(2), b=nn.Dense(3), join="dict"))
+    _, run = trace(nn.sequential(one=heads), x_of(5, 4))
+    assert set(run.outputs) == {"s/a", "s/b", "one/a", "one/b"}, "a dict's entries are the sub-layers' own"
+    dense = nn.Shared("s", nn.Dense(4))
+    _, run = trace(nn.sequential(one=dense, two=dense), x_of(5, 4))
+    assert set(run.outputs) == {"s", "s#2", "one", "two"}
 
 
 def test_seed_and_step_are_inputs_unless_given():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -137,12 +138,13 @@ def killed_runs(tmp_path, count: int, epochs: int) -> None:
     moments, killed = random.Random(7), 0
     while killed < count:
         folder = tmp_path / f"run {killed}"
-        while True:
+        for attempt in itertools.count():
+            patience = moments.uniform(0.3 * seconds, seconds) * 1.2**attempt  # it must come through on a busy machine too
             process = subprocess.Popen(
                 [sys.executable, "-c", program, folder], stdout=subprocess.PIPE, text=True
             )
             try:
-                out, _ = process.communicate(timeout=moments.uniform(0.3 * seconds, seconds))
+                out, _ = process.communicate(timeout=patience)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
@@ -247,3 +249,22 @@ def test_what_could_not_be_saved_is_refused_before_training(tmp_path):
     with pytest.raises(ConfigError, match="lambda|no name"):
         fit(tmp_path / "run", loss=lambda o, t: cr.ops.sum(o, -1))
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("*.json"))
+
+
+def test_callbacks_are_told_where_a_resumed_run_begins(tmp_path):
+    class Spy(cr.train.Callback):
+        begun = -1
+
+        def begin(self, start):
+            self.begun = start.epoch
+
+    class Crash(Spy):
+        def epoch(self, end):
+            if end.epoch == 3:
+                raise OSError("unplugged")
+
+    first, second = Crash(), Spy()
+    with pytest.raises(OSError, match="unplugged"):
+        fit(tmp_path, callbacks=[first])
+    fit(tmp_path, callbacks=[second])
+    assert (first.begun, second.begun) == (0, 3)

@@ -312,20 +312,16 @@ def test_a_finite_explosion_is_divergence_too():
         network().fit(X, Y, learning_rate=1e6, epochs=20, **QUIET)
 
 
-def test_automatic_rate_is_the_first_that_does_not_diverge():
-    net = network()
-    net.fit(X, Y, optimizer="sgd", learning_rate="auto", epochs=5, **QUIET)
-    assert net.history["learning_rate"][0] in (1.0, 0.1, 0.01)
-    assert net.history["loss"][-1] < net.history["loss"][0]
-
-
-def test_range_test_leaves_the_network_as_it_was():
-    net = network().build(4, dtype="float64")
-    before = net.parameters
-    found = net.find_learning_rate(X, Y, optimizer="sgd", batch_size=10)
-    assert 1e-6 <= found.suggestion <= 10
-    assert len(found.rates) == len(found.losses)
-    assert all((net[n] == v).all() for n, v in before.items())
+@pytest.mark.parametrize("chunk", [1, 8])
+def test_an_explosion_inside_a_chunk_is_found_at_any_chunk_length(chunk):
+    """The loss of one row is enormous and the next losses are small again."""
+    y = np.where(np.arange(53) == 17, 1e9, 1.0)[:, None] * np.ones((53, 2))
+    fit = network()._prepare(
+        X, y, Request(optimizer=cr.optim.SGD(1e-12), epochs=1, batch_size=10, shuffle=False)
+    )
+    fit.chunk_steps = fit.pace = chunk
+    with pytest.raises(DivergenceError, match="epoch 1, batch 2: the loss grew to"):
+        fit.run()
 
 
 # ------------------------------------------------------------------ bad input
@@ -380,6 +376,24 @@ def test_progress_is_plain_where_there_is_no_terminal():
     assert lines[1].startswith("epoch 1/2  loss ")
     assert "val_accuracy" in lines[1]
     assert len(lines) == 3
+
+
+def test_progress_leaves_out_epochs_that_nobody_could_read():
+    file = io.StringIO()
+    classifier().fit(X, LABELS, epochs=40, callbacks=[Progress(file), EarlyStopping(patience=99)], **QUIET)
+    lines = file.getvalue().splitlines()
+    assert lines[1].startswith("epoch 1/40 ")
+    assert lines[-1].startswith("epoch 40/40 ")
+    assert len(lines) < 20  # 40 epochs of this take a few hundredths of a second
+
+
+def test_history_is_one_line_however_long():
+    stopping = EarlyStopping("loss", patience=2, min_delta=1e9)
+    history = classifier().fit(X, LABELS, epochs=9, callbacks=[stopping], **QUIET)
+    loss, accuracy = history[-1]["loss"], history[-1]["accuracy"]
+    ended = f"loss {loss:.4g}, accuracy {accuracy:.4g}, ended by early stopping, kept epoch 0"
+    assert repr(history) == f"<History 3 epochs, {ended}>"
+    assert repr(cr.train.History()) == "<History 0 epochs>"
 
 
 def test_history_columns_and_json():

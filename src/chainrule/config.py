@@ -25,7 +25,7 @@ import numpy as np
 
 from chainrule.errors import ConfigError, nearest
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["from_json", "to_json", "to_source"]
 
 _DEEPEST = 100
 _RESERVED = ("type", "version")
@@ -198,6 +198,35 @@ def _known(name: Any, table: Mapping[str, Any], kind: str, where: str) -> Any:
     if not isinstance(name, str) or name not in table:
         raise ConfigError(f"{_place(where)}unknown {kind} {name!r}; {nearest(name, table)}")
     return table[name]
+
+
+# ------------------------------------------------------------------ for people
+
+
+def to_source(value: Any) -> str:
+    """A configuration as one would write it: fields that have their default are left out.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Clip:
+    ...     low: float
+    ...     high: float = math.inf
+    >>> to_source((Clip(0.5), Clip(0, 1), math.sqrt))
+    '(Clip(low=0.5), Clip(low=0, high=1), sqrt)'
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init]
+        written = [f"{f.name}={to_source(v)}" for f, v in fields if v != _default(f)]
+        return f"{type(value).__name__}({', '.join(written)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(to_source, value))}{',' * (len(value) == 1)})"
+    return getattr(value, "__name__", repr(value))
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 # ------------------------------------------------------------------ both ways

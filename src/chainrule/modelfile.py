@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from chainrule import losses, nn, optim
+from chainrule import __version__, losses, nn, optim
 from chainrule.config import from_json
 from chainrule.errors import ConfigError, ModelFileError
 from chainrule.executors import Array
@@ -30,10 +30,10 @@ _CLOSED_TABLE: dict[str, type] = {
 """The only classes that a file can make."""
 
 
-def load(path: str | os.PathLike[str], *, custom: Sequence[type] = ()) -> Network:
+def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] = ()) -> Network:
     """The network in a model file. No code of the file is run, nothing that it names is imported.
 
-    custom    the user's own layer, loss and optimizer classes that the file may name
+    custom    your own layers, losses and optimizers that the file may name: classes, and functions
 
     Raises ModelFileError for whatever is not a whole, unaltered model.
     """
@@ -42,15 +42,37 @@ def load(path: str | os.PathLike[str], *, custom: Sequence[type] = ()) -> Networ
         raise ModelFileError(
             f"{path} holds a {header.get('kind')!r}, not a network; load the model.safetensors beside it"
         )
-    tables = {**_CLOSED_TABLE, **{c.__name__: c for c in custom}}
+    tables = {**_CLOSED_TABLE, **{c.__name__: c for c in custom if isinstance(c, type)}}
+    functions = {**FUNCTIONS, **{c.__name__: c for c in custom if not isinstance(c, type)}}
+    if foreign := sorted(set(_names(header)) - tables.keys() - functions.keys()):
+        listing = ", ".join(foreign[:5])
+        raise ModelFileError(
+            f"{path} names {listing}, which chainrule {__version__} does not know; your own classes and "
+            f"functions: load(path, custom=[{listing}]); those of a newer chainrule: update it"
+        )
     try:
-        return _restore(header, arrays, tables)
+        return _restore(header, arrays, tables, functions)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: the header does not describe a network: {error}") from error
 
 
-def _restore(header: dict[str, Any], arrays: dict[str, Array], tables: Mapping[str, type]) -> Network:
-    net = Network(from_json(header["layer"], tables, FUNCTIONS), seed=header["seed"], dtype=header["dtype"])
+def _names(value: Any) -> Iterator[str]:
+    """The classes and functions that a header names."""
+    if isinstance(value, Mapping):
+        yield from (name for key in ("type", "function") if isinstance(name := value.get(key), str))
+    if isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _names(part)
+
+
+def _restore(
+    header: dict[str, Any],
+    arrays: dict[str, Array],
+    tables: Mapping[str, type],
+    functions: Mapping[str, Callable[..., Any]],
+) -> Network:
+    layer = from_json(header["layer"], tables, functions)
+    net = Network(layer, seed=header["seed"], dtype=header["dtype"])
     inputs = {n: Spec(tuple(s["shape"]), as_dtype(s["dtype"])) for n, s in header["inputs"].items()}
     net.model = Model(net.layer, inputs, net.dtype)
     declared = {name: p.spec for name, p in net.model.parameters.items()}
@@ -64,7 +86,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, Array], tables: Mapping[s
     net._slots = {name: a for name, a in arrays.items() if name.startswith("optimizer/")}
     net._taken, net._past = int(header["steps"]), int(header["epochs"])
     if header["loss"] is not None:
-        net.loss = {name: from_json(v, tables, FUNCTIONS) for name, v in header["loss"].items()}
+        net.loss = {name: from_json(v, tables, functions) for name, v in header["loss"].items()}
     net.metrics = choose_metrics(header["metrics"], net.loss or {})
     if header["optimizer"] is not None:
         net.optimizer = from_json(header["optimizer"], tables, {})

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from chainrule import __version__, nn, optim
 from chainrule import losses as loss_room
-from chainrule import nn, optim
 from chainrule.config import to_json
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, compile
 from chainrule.graph.expr import Expr
 from chainrule.spec import Spec, as_dtype
 from chainrule.storage import write_tensors
-from chainrule.train import Callback, Fit, History, Model, Objective, Progress
+from chainrule.train import Callback, Fit, History, Model, Objective
 from chainrule.train.checkpoint import RunFolder
 from chainrule.train.evaluate import Evaluator
 from chainrule.train.objective import SINGLE
-from chainrule.train.prepare import Request, Validation, prepare_data, prepare_fit, sample_specs, take_inputs
+from chainrule.train.prepare import (
+    Metrics,
+    Request,
+    Validation,
+    all_callbacks,
+    prepare_data,
+    prepare_fit,
+    sample_specs,
+    take_inputs,
+)
 from chainrule.train.rate import RateTest, choose_rates, range_test
 
 __all__ = ["Network"]
@@ -33,10 +42,10 @@ _BLOCKS = (1, 64, 1024)  # predict computes in these sizes, the last block fille
 class Network:
     """Layers, applied one after another, and their parameters.
 
-    Network(Dense(225), relu, Dense(144), relu, Dense(10))      unnamed: ``dense_0/W``, ``dense_0/b``, ``dense_1/W`` …
-    Network(hidden=Dense(225), act=relu, head=Dense(10))        named:   ``hidden/W`` …
+    Network(Dense(225), relu, Dense(144), relu, Dense(10))  unnamed: ``dense_0/W``, ``dense_0/b``, ``dense_1/W``
+    Network(hidden=Dense(225), act=relu, head=Dense(10))    named:   ``hidden/W``, ``hidden/b``, ``head/W``
 
-    A step is a layer or a function of :mod:`chainrule.ops.functions`. Parameter shapes follow from the first data seen.
+    A step is a layer or a function of :mod:`chainrule.ops.functions`. Shapes follow from the first data seen.
 
     seed     of the initial weights, the shuffles and the noise: the same seed gives the same bits
     dtype    "float32" or "float64": of parameters and computation
@@ -46,7 +55,7 @@ class Network:
     >>> from chainrule.ops import tanh
     >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
     >>> net = Network(Dense(8), tanh, Dense(2), seed=1)
-    >>> history = net.fit(x, [0, 1, 1, 0], epochs=300, batch_size=4, optimizer="adam", learning_rate=0.05, verbose=0)
+    >>> history = net.fit(x, [0, 1, 1, 0], epochs=300, batch_size=4, learning_rate=0.05, verbose=0)
     >>> net.predict(x).tolist()
     [0, 1, 1, 0]
     """
@@ -80,6 +89,8 @@ class Network:
         >>> Network(Dense(3)).build(5)["dense_0/W"].shape
         (5, 3)
         """
+        if not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
+            raise ConfigError(f"build takes the sizes of one sample, such as build(28, 28); got {shape}")
         specs = inputs or {"x": Spec(tuple(shape), as_dtype(dtype or self.dtype))}
         self.model = Model(self.layer, specs, self.dtype)
         self._state = {name: p.initial(self.seed) for name, p in self.model.parameters.items()}
@@ -125,7 +136,9 @@ class Network:
         return summarize(self._built())
 
     def __repr__(self) -> str:
-        return f"Network({self.layer!r}, seed={self.seed}, dtype={self.dtype.name!r})"
+        from chainrule.summary import steps_as_written
+
+        return f"Network({steps_as_written(self.layer)}, seed={self.seed}, dtype={self.dtype.name!r})"
 
     def graph(self, batch: int = 1, *, training: bool = False) -> tuple[dict[str, Expr], dict[str, Expr]]:
         """The network as a graph: (inputs by name, parameters included; outputs by name)."""
@@ -135,7 +148,7 @@ class Network:
         return {**x, **run.inputs}, outputs
 
     def signals(self, x: Any, *, training: bool = False, executor: str = "auto") -> dict[str, Array]:
-        """The output of every layer for some rows, by the layer's path: how a signal travels from x to the output.
+        """The output of every layer for some rows, by the layer's path: how a signal travels from x on.
 
         ``training`` shows them as a step of training sees them: with noise and batch statistics.
         """
@@ -152,12 +165,13 @@ class Network:
         return dict(zip(run.outputs, values, strict=True))
 
     def unit_variance(self, x: Any) -> Network:
-        """Layer-sequential unit variance (Mishkin & Matas 2016): scales each layer's weights on some rows of data
-        until its output has variance 1. Give the layers ``init=nn.Orthogonal()``, as the paper does.
+        """Layer-sequential unit variance (Mishkin & Matas 2016): scales each layer's weights on some rows of
+        data until its output has variance 1. Give the layers ``init=nn.Orthogonal()``, as the paper does.
 
         >>> import numpy as np
         >>> x = np.random.default_rng(0).normal(size=(100, 5))
-        >>> net = Network(nn.Dense(30, init=nn.Orthogonal()), nn.Dense(3, init=nn.Orthogonal())).unit_variance(x)
+        >>> layers = nn.Dense(30, init=nn.Orthogonal()), nn.Dense(3, init=nn.Orthogonal())
+        >>> net = Network(*layers).unit_variance(x)
         >>> [round(float(z.var()), 1) for z in net.signals(x).values()]
         [1.0, 1.0]
         """
@@ -186,9 +200,9 @@ class Network:
         epochs: int = 10,
         batch_size: int = 32,
         validation: Validation = None,
-        metrics: Sequence[str] | Mapping[str, Callable[..., Any]] | None = None,
+        metrics: Metrics = None,
         schedule: Any = None,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Callback | Sequence[Callback] = (),
         sample_weight: Any = None,
         shuffle: bool = True,
         augment: Any = None,
@@ -199,30 +213,37 @@ class Network:
         warm_start: bool = False,
         verbose: int = 1,
     ) -> History:
-        """Trains; calling it again goes on from the present parameters, with a fresh optimizer unless ``warm_start``.
+        """Trains; called again it goes on from the present parameters, with a fresh optimizer unless
+        ``warm_start``.
 
         x, y              arrays with one row per sample, or dicts of named arrays
-        loss              a :class:`~chainrule.losses.Loss`, its name, a function of (output, target) → (batch,), or a dict
-                          by output; without it, whole-number targets give CrossEntropy, others MeanSquaredError
+        loss              a :class:`~chainrule.losses.Loss`, its name, a function of (output, target) →
+                          (batch,), or a dict by output; without it, whole-number targets give CrossEntropy
+                          (for one output BinaryCrossEntropy), others MeanSquaredError
         optimizer         a rule of :mod:`chainrule.optim` or its name; ``learning_rate`` replaces its rate,
-                          ``"auto"`` tries 1, 0.1, … until training does not diverge
+                          ``"auto"`` tries 1, 0.1, … and takes the one that learns most
         validation        a share of the rows to hold out, or (x, y) or (x, y, sample_weight)
+        metrics           names of :data:`chainrule.losses.METRICS`, functions like ``loss``, or a dict by
+                          name; without it the accuracy, where classes are learned
         schedule          of :mod:`chainrule.optim.schedules`, times the rate; default: linear decay to zero
         augment           a :class:`~chainrule.data.Augment`: fresh images every epoch
-        run_dir           a folder for configuration, history and checkpoints; ``resume=True`` goes on with a stopped run
-                          and ends with the same bits as one that was never stopped
+        run_dir           a folder for configuration, history and checkpoints; ``resume=True`` goes on with a
+                          stopped run and ends with the same bits as one that was never stopped
         checkpoint_every  steps; without it after an epoch, at most every five seconds
         verbose           0: silent
 
-        Raises DataError, ShapeError, ConfigError before the first step; DivergenceError when the loss leaves the finite
-        numbers, with the last good state kept; KeyboardInterrupt after the present step on Ctrl-C.
+        Raises DataError, ShapeError, ConfigError before the first step; DivergenceError when the loss leaves
+        the finite numbers, with the last good state kept; KeyboardInterrupt after the present step on Ctrl-C.
         """
         asked = Request(
             loss=loss, optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
-            validation=validation, metrics=metrics, schedule=schedule, sample_weight=sample_weight, shuffle=shuffle,
-            augment=augment, executor=executor, checkpoint_every=checkpoint_every, warm_start=warm_start,
-            callbacks=[*callbacks, *([Progress()] if verbose else [])],
+            validation=validation, metrics=metrics, schedule=schedule, sample_weight=sample_weight,
+            shuffle=shuffle, augment=augment, executor=executor, checkpoint_every=checkpoint_every,
+            warm_start=warm_start, callbacks=all_callbacks(callbacks, verbose),
         )  # fmt: skip
+        if run_dir is None and (resume or checkpoint_every):
+            asks = "resume=True" if resume else "checkpoint_every"
+            raise ConfigError(f"{asks} needs the folder of the run: give run_dir")
         fit = self._prepare(x, y, asked)
         if run_dir is not None:
             fit.settings = {**self._description(), **asked.description()}
@@ -286,7 +307,7 @@ class Network:
         return self._run("output", x, executor)
 
     def predict(self, x: Any, *, executor: str = "auto") -> Any:
-        """What the loss says an output stands for: the class index after CrossEntropy, the value after a regression."""
+        """What the loss says an output stands for: a class after CrossEntropy, a value after a regression."""
         return self._run("predict", x, executor)
 
     def predict_proba(self, x: Any, *, executor: str = "auto") -> Any:
@@ -344,19 +365,21 @@ class Network:
                 n: {"shape": list(s.shape), "dtype": s.dtype.name} for n, s in self._built().inputs.items()
             },
             "loss": None if self.loss is None else {n: to_json(v) for n, v in self.loss.items()},
-            "metrics": list(self.metrics),
+            "metrics": {name: m for name, m in self.metrics.items() if isinstance(m, str)},
             "optimizer": None if self.optimizer is None else to_json(self.optimizer),
         }
 
     def save(self, path: str | os.PathLike[str], *, optimizer_state: bool = False) -> None:
         """One safetensors file: parameters, running statistics, and a JSON header with everything else.
 
-        Written atomically: the file is whole or the old one is still there. ``optimizer_state`` adds the optimizer's
-        slots, with which ``fit(warm_start=True)`` goes on.
+        Written atomically: the file is whole or the old one is still there. ``optimizer_state`` adds the
+        optimizer's slots, with which ``fit(warm_start=True)`` goes on. Layers, losses and optimizers of your
+        own are saved by name and must be given to :func:`~chainrule.load`; your own metrics are left out.
         """
         history = None if self.history is None else self.history.to_json()
         header = {
             "kind": "network",
+            "chainrule": __version__,
             **self._description(),
             "history": history,
             "steps": self._taken,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from chainrule.config import to_source
 from chainrule.graph.expr import CALL, Expr, toposort
+from chainrule.nn import Sequential, Step
 from chainrule.ops.linalg import MATMUL
 from chainrule.train.objective import Model
 
-__all__ = ["count_multiply_adds", "summarize"]
+__all__ = ["count_multiply_adds", "steps_as_written", "summarize"]
 
 
 def count_multiply_adds(y: Expr) -> int:
@@ -23,6 +25,18 @@ def count_multiply_adds(y: Expr) -> int:
         elif node.primitive is CALL:
             found += sum(count_multiply_adds(z) for z in node.meta["graph"].outputs)
     return found
+
+
+def steps_as_written(layer: Step) -> str:
+    """The arguments with which a network of this layer is made.
+
+    >>> from chainrule import nn, ops
+    >>> steps_as_written(nn.sequential(nn.Dense(3), ops.relu, head=nn.Dense(2)))
+    'dense_0=Dense(units=3), relu_0=relu, head=Dense(units=2)'
+    """
+    if not isinstance(layer, Sequential):
+        return to_source(layer)
+    return ", ".join(f"{name}={to_source(step)}" for name, step in layer.steps)
 
 
 def summarize(model: Model) -> str:

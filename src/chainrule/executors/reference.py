@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ConfigError
+from chainrule.errors import ChainruleError, ConfigError, ShapeError
 from chainrule.executors.program import Array, Program, State
 from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, toposort
+from chainrule.graph.origin import locate
 from chainrule.ops.elementwise import STOP_GRADIENT, WHERE
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE
 
@@ -75,13 +76,18 @@ class Walk:
 
     def advance(self, values: list[Any], first: int = 0, stop: int | None = None) -> None:
         """Make the calls ``first`` to ``stop``."""
-        for place, function, operands, target, dying in self.calls[first:stop]:
-            arguments = [values[i] for i in operands]
-            values[place] = (
-                function(*arguments) if target is None else function(*arguments, out=values[target])
-            )
-            for i in dying:
-                values[i] = None
+        k = first
+        try:
+            for k, (place, function, operands, target, dying) in enumerate(self.calls[first:stop], first):
+                arguments = [values[i] for i in operands]
+                values[place] = (
+                    function(*arguments) if target is None else function(*arguments, out=values[target])
+                )
+                for i in dying:
+                    values[i] = None
+        except ChainruleError as error:  # what only a run can tell: an index out of range
+            locate(error, self.order[k].origin)
+            raise
 
     def __call__(self, *arrays: Any) -> list[Array]:
         values = self.start(arrays)
@@ -132,7 +138,12 @@ def evaluate(outputs: Sequence[Expr], given: Mapping[Expr, Any]) -> list[Array]:
     >>> evaluate([ops.sum(x * x)], {x: [3, 4]})[0].item()
     25.0
     """
-    return Walk(outputs, list(given))(*[np.asarray(array, x.dtype) for x, array in given.items()])
+    arrays = [np.asarray(array, x.dtype) for x, array in given.items()]
+    for x, array in zip(given, arrays, strict=True):
+        if array.shape != x.shape:
+            name = x.meta.get("name", x.primitive.name)
+            raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
+    return Walk(outputs, list(given))(*arrays)
 
 
 class ReferenceEpoch:

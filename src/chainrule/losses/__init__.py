@@ -50,6 +50,8 @@ __all__ = [
     "gaussian_kl",
     "resolve_loss",
     "resolve_metric",
+    "suits",
+    "unsuited",
 ]
 
 Function = Callable[[Expr, Expr], Expr]
@@ -64,6 +66,10 @@ LOSSES: dict[str, type[Loss]] = {
     )
 }  # fmt: skip
 """Every loss by class name. One list drives the tests: whatever is added inherits every check."""
+
+_OF_NUMBERS = (Regression, Quantile, GaussianNLL, GaussianMixtureNLL, PoissonNLL)
+_OF_CLASSES = (Classification, Binary, KLDivergence)
+_DISTANCES = ("absolute_error", "squared_error")
 
 
 def resolve_loss(loss: Loss | str | Function) -> Loss | Function:
@@ -89,7 +95,8 @@ def resolve_metric(metric: str | Function, loss: object = None) -> Function:
     """A metric by name, or a user's function as it is.
 
     loss    the loss beside which it is used: with a binary one, where several units are several labels and
-            not classes, "accuracy" and "error" are those of the labels
+            not classes, "accuracy" and "error" are those of the labels; distances are those of what the loss
+            predicts, such as the means of GaussianNLL
 
     >>> resolve_metric("accuracy", BinaryCrossEntropy()).__name__
     'label_accuracy'
@@ -97,8 +104,34 @@ def resolve_metric(metric: str | Function, loss: object = None) -> Function:
     if isinstance(metric, str):
         if metric not in METRICS:
             raise ConfigError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
+        if isinstance(loss, _OF_NUMBERS) and metric in _DISTANCES:
+            return lambda output, target: METRICS[metric](loss.predict(output), target)
         of_labels = isinstance(loss, Binary) and metric in ("accuracy", "error")
         return METRICS[f"label_{metric}" if of_labels else metric]
     if callable(metric):
         return metric
     raise ConfigError(f"metric is {metric!r}; give its name or a function of (prediction, target)")
+
+
+def suits(metric: str | Function, loss: object) -> bool:
+    """Whether a metric means something beside a loss: distances for losses of numbers, the share of right
+    answers for those of classes. Of a user's own metric or loss nothing is known, so they suit.
+
+    >>> suits("accuracy", MeanSquaredError()), suits("accuracy", CrossEntropy())
+    (False, True)
+    """
+    if not isinstance(metric, str):
+        return True
+    return not isinstance(loss, _OF_CLASSES if metric in _DISTANCES else _OF_NUMBERS)
+
+
+def unsuited(metric: str, loss: object) -> ConfigError:
+    """The error of a metric that does not suit."""
+    name = type(loss).__name__
+    if metric in _DISTANCES:
+        return ConfigError(
+            f"metric {metric!r} is a distance, but {name} is a loss of classes; use 'accuracy'"
+        )
+    return ConfigError(
+        f"metric {metric!r} counts right classes, but {name} is a loss of numbers; use 'absolute_error'"
+    )

@@ -62,7 +62,8 @@ def check_step(step: Any, place: str = "a step") -> None:
             f"{place}: got the string {step!r}; give the function itself. {nearest(step, FUNCTIONS)}"
         )
     elif not callable(step):
-        raise ConfigError(f"{place} must be a layer or a registered function, got {step!r}")
+        remedy = "; write Network(*layers) for the layers in a list" if isinstance(step, list | tuple) else ""
+        raise ConfigError(f"{place} must be a layer or a registered function, got {step!r}{remedy}")
     elif FUNCTIONS.get(name := getattr(step, "__name__", repr(step))) is not step:
         raise ConfigError(
             f"{place}: the function {name!r} is not registered, so a saved network could not name it; "

@@ -205,7 +205,8 @@ class Run:
                 self._path, self._given = outer
         entries = {path: y} if isinstance(y, Expr) else {f"{path}/{key}": node for key, node in y.items()}
         for entry, node in entries.items():
-            self.outputs[_free(entry, self.outputs)] = node
+            if self.outputs.get(entry) is not node:  # a dict's entry may be what a sub-layer has just given
+                self.outputs[_free(entry, self.outputs)] = node
         return y
 
     def call(self, layer: Step, x: Any) -> Any:

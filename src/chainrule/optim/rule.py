@@ -16,7 +16,7 @@ from chainrule.spec import Spec
 __all__ = ["Group", "Rate", "Rule", "Slots", "Trainable"]
 
 Rate = float | Literal["auto"]
-"""A learning rate, or ``"auto"``: the training loop starts at 1 and divides by 10 until nothing diverges."""
+"""A learning rate, or ``"auto"``: the training loop starts at 1 and divides by 10 until it finds the best."""
 
 Slots = SimpleNamespace
 """What an optimizer remembers of one parameter: ``s.m``, ``s.v`` are graph nodes."""

@@ -1,23 +1,25 @@
 """Watching: the one protocol by which early stopping, plateau, recorders and progress see a running fit.
 
-A callback declares before tracing what it wants to see (``watch``) and how often (``every``). The watched values
-become outputs of the graph, and arrive at the end of a chunk of steps. A callback answers only "stop".
+A callback declares before tracing what it wants to see (``watch``) and how often (``every``). The watched
+values become outputs of the graph, and arrive at the end of a chunk of steps. A callback answers only "stop".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.errors import ConfigError, nearest
 from chainrule.graph.expr import Expr
 
 __all__ = ["Callback", "Chunk", "EpochEnd", "Start", "Watch"]
 
 Array = npt.NDArray[Any]
+Of = Literal["value", "gradient", "update"]
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,21 @@ class Watch:
     """Values of nodes, delivered every ``Callback.every`` steps.
 
     names     a parameter (``"dense_0/W"``), a layer's output (``"relu_0"``), or a glob (``"*/W"``)
-    of        its value; the loss's gradient with respect to it; or the step that a parameter took, new − old
+    of        its "value"; the loss's "gradient" with respect to it; or "update", the step that a parameter
+              took, new − old
     reduce    a function of graph nodes that makes a small thing of a large one: ``ops.norm``, ``ops.mean`` …
     """
 
     names: str
-    of: Literal["value", "gradient", "update"] = "value"
+    of: Of = "value"
     reduce: Callable[[Expr], Expr] | None = None
 
+    def __post_init__(self) -> None:
+        if self.of not in (kinds := get_args(Of)):
+            raise ConfigError(f"Watch: of is {self.of!r}; {nearest(self.of, kinds)}")
+
     def key(self, name: str) -> str:
-        """Under which key the value of one node arrives: ``"gradient:dense_0/W"``, ``"gradient:dense_0/W:norm"``."""
+        """The key of one node's value: ``"gradient:dense_0/W"``, ``"gradient:dense_0/W:norm"``."""
         suffix = "" if self.reduce is None else f":{getattr(self.reduce, '__name__', 'reduced')}"
         return f"{self.of}:{name}{suffix}"
 

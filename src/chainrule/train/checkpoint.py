@@ -24,7 +24,7 @@ CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 
 def fingerprint(arrays: Mapping[str, Array]) -> str:
-    """Names, shapes, dtypes and a CRC-32 of the bytes: tells whether a run is resumed on the data it began with."""
+    """Names, shapes, dtypes and a CRC-32 of the bytes: tells whether a run is resumed on its own data."""
     parts = []
     for name, a in arrays.items():
         crc = 0
@@ -43,6 +43,10 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(
+                f"run_dir {self.path} is a file; give a folder, which is made where there is none"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         self.lock = RunLock(self.path)
         self.lock.acquire()
@@ -50,7 +54,8 @@ class RunFolder:
             if (self.path / CHECKPOINT).exists():
                 if not resume:
                     raise ConfigError(
-                        f"{self.path} holds a run already; give resume=True to go on with it, or another run_dir"
+                        f"{self.path} holds a run already; give resume=True to go on with it, or another "
+                        "run_dir"
                     )
             else:
                 self._describe(config)

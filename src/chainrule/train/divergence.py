@@ -37,15 +37,19 @@ class Steps:
         self.ready.run(state, self.arrays, self.index[k : k + 1], [s[k : k + 1] for s in self.scalars])
 
 
-def exploded(loss: float, first: float) -> bool:
-    """Whether a loss is a million times the one that training began with, though finite perhaps."""
-    return not math.isfinite(loss) or abs(loss) > _EXPLOSION * (abs(first) + 1)
+def exploded(losses: Array, first: float) -> int | None:
+    """The first of some losses that is a million times the one that training began with, finite or not.
+
+    Every step is looked at, so that it does not depend on chunk lengths whether a fit diverges.
+    """
+    large = np.flatnonzero(~(np.abs(losses) <= _EXPLOSION * (abs(first) + 1)))
+    return int(large[0]) if len(large) else None
 
 
 def locate(
     steps: Steps, state: dict[str, Array], before: Mapping[str, Array], done: int
 ) -> tuple[int, Expr | None]:
-    """Which step of a chunk left the finite numbers, and the node where; ``state`` becomes that before the step.
+    """Which step of a chunk left the finite numbers, and the node where; ``state`` becomes that before it.
 
     The loss of step ``done`` was not finite; but an update before it may have been the cause.
     """
@@ -101,7 +105,7 @@ def report(
         else ""
     )
     return DivergenceError(
-        f"training diverged in epoch {epoch + 1}, batch {batch + 1}: {what} ({rate}, gradient norm {norm:g}){place}. "
-        "The network keeps the last good state. Try a learning rate ten times smaller, clip_norm=1.0, "
-        'learning_rate="auto", or standardised inputs'
+        f"training diverged in epoch {epoch + 1}, batch {batch + 1}: {what} ({rate}, gradient norm {norm:g})"
+        f"{place}. The network keeps the last good state. Try a learning rate ten times smaller, "
+        'clip_norm=1.0, learning_rate="auto", or standardised inputs'
     )

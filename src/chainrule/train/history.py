@@ -14,14 +14,17 @@ from chainrule.errors import DataError, nearest
 __all__ = ["History"]
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
-    """What a fit reports: ``history["val_loss"]`` is a column over epochs, ``history[-1]`` the last epoch's row.
+    """What a fit reports: ``history["val_loss"]`` is a column over epochs, ``history[-1]`` the last row.
 
     stopped     why it ended: "epochs" (all were run), "early stopping", "interrupted" …
-    kept        the epoch whose parameters the network has now
+    kept        the epoch, from 0 as in the rows, whose parameters the network has now
     sha256      of the final parameters: the same seed, machine, versions, executor and threads give the same
     executor    which executor ran it, and why
+
+    >>> History([{"epoch": 0, "loss": 0.5, "learning_rate": 0.1, "seconds": 0.2}], stopped="interrupted")
+    <History 1 epoch, loss 0.5, ended by interrupted>
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -43,6 +46,18 @@ class History:
 
     def __iter__(self) -> Iterator[dict[str, float]]:
         return iter(self.rows)
+
+    def __repr__(self) -> str:
+        """The last epoch in one line; a long history would fill the screen."""
+        hidden = ("epoch", "learning_rate", "seconds")
+        last = self.rows[-1] if self.rows else {}
+        parts = [f"{len(self)} epoch{'s' * (len(self) != 1)}"]
+        parts += [f"{name} {value:.4g}" for name, value in last.items() if name not in hidden]
+        if self.stopped not in ("", "epochs"):
+            parts.append(f"ended by {self.stopped}")
+        if 0 <= self.kept < len(self) - 1:
+            parts.append(f"kept epoch {self.kept}")
+        return f"<History {', '.join(parts)}>"
 
     def columns(self) -> list[str]:
         return list(self.rows[0]) if self.rows else []

@@ -115,8 +115,10 @@ class Fit:
         """All epochs that are left. On any exception ``state`` is that of the last complete step."""
         self.began = time.perf_counter()
         metrics = self._metric_names()
-        self._announce(metrics)
-        self._load()
+        found = self.folder.load(fingerprint(self.data.arrays), self.settings) if self.folder else None
+        self._announce(metrics, found[0]["position"]["epoch"] if found else 0)
+        if found is not None:
+            self._restore(*found)
         try:
             with deferred_interrupt() as interrupt:
                 while self.position.epoch < self.epochs and not self.position.stopped:
@@ -128,14 +130,14 @@ class Fit:
                 callback.end(self.history)
         return self.history
 
-    def _announce(self, metrics: tuple[str, ...]) -> None:
+    def _announce(self, metrics: tuple[str, ...], epoch: int) -> None:
         model = self.objective.model
         start = Start(
             samples=len(self.data),
             batch_size=min(self.batch_size, len(self.data)),
             steps_per_epoch=self.per_epoch,
             epochs=self.epochs,
-            epoch=self.position.epoch,
+            epoch=epoch,
             parameters=sum(p.spec.size for p in model.parameters.values()),
             executor=self.history.executor,
             metrics=metrics,
@@ -246,12 +248,13 @@ class Fit:
         losses = found["loss"] / np.where(found["weight"] > 0, found["weight"], 1)
         if at.first_loss is None and done:
             at.first_loss = float(losses[0])
+        large = divergence.exploded(losses, at.first_loss or 0.0)
+        if large is not None:
+            self.state.update(good)
+            raise self._diverged(step, large, None, float(losses[large]))
         if done < count:
             k, node = divergence.locate(step, self.state, before, done)
             raise self._diverged(step, k, node, math.nan)
-        if divergence.exploded(float(losses[-1]), at.first_loss or 0.0):
-            self.state.update(good)
-            raise self._diverged(step, count - 1, None, float(losses[-1]))
         for name in (n for n in program.outputs if ":" not in n):  # a colon marks what is watched
             for value in found[name]:
                 at.sums[name] = at.sums.get(name, 0.0) + float(value)
@@ -344,18 +347,13 @@ class Fit:
         self.folder.history(self.history.lines())
         self.saved = time.perf_counter()
 
-    def _load(self) -> None:
-        if self.folder is None:
-            return
-        found = self.folder.load(fingerprint(self.data.arrays), self.settings)
-        if found is None:
-            return
-        header, arrays = found
+    def _restore(self, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Goes back to where a checkpoint was made."""
         remembering = [c for c in self.callbacks if c.memory()]
         if len(remembering) != len(header["callbacks"]):
             raise ConfigError(
-                f"{self.folder.path} was begun with {len(header['callbacks'])} callbacks that a checkpoint "
-                f"remembers, now there are {len(remembering)}; resume with the same ones, or start in another run_dir"
+                f"this run was begun with {len(header['callbacks'])} callbacks that a checkpoint remembers, "
+                f"now there are {len(remembering)}; resume with the same ones, or start in another run_dir"
             )
         for callback, memory in zip(remembering, header["callbacks"], strict=True):
             callback.remember(memory)

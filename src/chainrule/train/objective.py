@@ -88,6 +88,8 @@ class Objective:
             if suffix:
                 found[f"loss{suffix}"] = value
             for metric, given in self.metrics.items():
+                if not losses.suits(given, loss):
+                    continue
                 function = losses.resolve_metric(given, loss)
                 found[f"{metric}{suffix}"] = _checked(
                     function, outputs[name], targets[name], f"metric {metric!r}"
@@ -112,7 +114,7 @@ class Objective:
         )
 
     def training(self, batch: int, watches: Sequence[Watch] = ()) -> Program:
-        """One step: forward, backward, update; the loss is the weighted mean over the batch plus penalties."""
+        """One step: forward, backward, update; the loss is the batch's weighted mean plus penalties."""
         rule, dtype = self.rule, self.model.dtype
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         weight, t = input("weight", (batch,), dtype), input("t", (), dtype)
@@ -169,8 +171,8 @@ def _checked(function: Function, output: Expr, target: Expr, what: str) -> Expr:
         value = function(output, target)
     if value.shape != output.shape[:1]:
         raise ShapeError(
-            f"{what} gave {value.spec} for an output {output.spec} and a target {target.spec}; it must give one value "
-            f"per sample, shape {output.shape[:1]}: take a mean or sum over the other axes"
+            f"{what} gave {value.spec} for an output {output.spec} and a target {target.spec}; it must give "
+            f"one value per sample, shape {output.shape[:1]}: take a mean or sum over the other axes"
         )
     return cast(value, output.dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,19 @@ from chainrule import data as door
 from chainrule import losses as loss_room
 from chainrule import optim
 from chainrule.config import to_json
-from chainrule.errors import ConfigError, DataError, ShapeError
+from chainrule.errors import ConfigError, DataError, ShapeError, within
 from chainrule.executors import Array
 from chainrule.spec import Spec
 from chainrule.train.callbacks import Callback
 from chainrule.train.loop import Data, Fit
 from chainrule.train.objective import Model, Objective
+from chainrule.train.progress import Progress
 
 __all__ = [
+    "Metrics",
     "Request",
     "Validation",
+    "all_callbacks",
     "choose_losses",
     "choose_metrics",
     "hold_out",
@@ -37,6 +40,12 @@ __all__ = [
 Validation = float | tuple[Any, ...] | None
 """A share of the rows to hold out, or (x, y), or (x, y, sample_weight)."""
 
+Metric = str | Callable[..., Any]
+Metrics = Metric | Sequence[Metric] | Mapping[str, Metric] | None
+"""Names, or functions of (output, target) → (batch,), one or several."""
+
+_TAKEN = ("epoch", "learning_rate", "loss", "objective", "seconds", "weight")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -48,7 +57,7 @@ class Request:
     epochs: int = 10
     batch_size: int = 32
     validation: Validation = None
-    metrics: Sequence[str] | Mapping[str, Callable[..., Any]] | None = None
+    metrics: Metrics = None
     schedule: optim.Schedule | str | None = None
     callbacks: Sequence[Callback] = ()
     sample_weight: Any = None
@@ -61,12 +70,14 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_every"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            if value is None and name == "checkpoint_every":
+                continue
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
 
     @property
     def resolved_schedule(self) -> optim.Schedule:
-        """Decay to zero where nothing else is asked for (Goodfellow, Bengio & Courville 2016, eq. 8.14, ε_τ = 0)."""
+        """Decay to zero by default (Goodfellow, Bengio & Courville 2016, eq. 8.14, ε_τ = 0)."""
         return optim.Linear() if self.schedule is None else optim.resolve_schedule(self.schedule)
 
     def description(self) -> dict[str, Any]:
@@ -85,14 +96,11 @@ def prepare_fit(
 ) -> Fit:
     """A fit that has not begun: checked data, the objective, parameters and fresh optimizer slots."""
     rule = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
+    if not optim.settings(rule, model.parameters):
+        reason = "every parameter is frozen" if model.parameters else "the network has no parameters"
+        raise ConfigError(f"nothing can be learned: {reason}; add a layer such as Dense, or free a group")
     data, losses = prepare_data(inputs, y, asked.sample_weight, asked.loss, model)
-    held: Data | None = None
-    if isinstance(asked.validation, tuple | list):
-        x, *rest = asked.validation
-        y, weight = (*rest, None)[:2]
-        held, _ = prepare_data(take_inputs(x, model.dtype, model), y, weight, losses, model)
-    elif asked.validation is not None:
-        data, held = hold_out(data, float(asked.validation), seed)
+    data, held = _with_validation(asked.validation, data, losses, model, seed)
     full, tail = door.plan(len(data), int(asked.batch_size), merge_single=model.batch_statistics)
     per_epoch = full + (tail > 0)
     averaging = optim.resolve_average(rule, int(asked.epochs) * per_epoch, per_epoch)
@@ -115,6 +123,40 @@ def prepare_fit(
         executor=asked.executor,
         checkpoint_every=asked.checkpoint_every,
     )
+
+
+def all_callbacks(callbacks: Any, verbose: int) -> list[Callback]:
+    """One callback or several, each checked, and the progress unless the fit is silent."""
+    given = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in given:
+        if not isinstance(callback, Callback):
+            kind = isinstance(callback, type) and issubclass(callback, Callback)
+            remedy = f"call it: {callback.__name__}(…)" if kind else "give objects of the base train.Callback"
+            raise ConfigError(f"callbacks holds {callback!r}, which is no callback; {remedy}")
+        within(callback, "every", "[1, inf)", whole=True)
+    return [*given, *([Progress()] if verbose else [])]
+
+
+def _with_validation(
+    given: Any, data: Data, losses: Mapping[str, Any], model: Model, seed: int
+) -> tuple[Data, Data | None]:
+    """(training, validation)"""
+    if given is None:
+        return data, None
+    if isinstance(given, int | float | np.number) and not isinstance(given, bool):
+        return hold_out(data, float(given), seed)
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        found = f"{type(given).__name__}{f' of {len(given)}' if isinstance(given, tuple | list) else ''}"
+        raise ConfigError(
+            f"validation is a {found}; give a share of the rows such as 0.1, or (x, y), or "
+            "(x, y, sample_weight)"
+        )
+    x, y, weight = (*given, None)[:3]
+    try:
+        held, _ = prepare_data(take_inputs(x, model.dtype, model), y, weight, losses, model)
+    except (DataError, ShapeError) as error:
+        raise type(error)(f"validation: {error}") from None
+    return data, held
 
 
 def _augmenter(augment: Any, model: Model) -> Callable[[dict[str, Array], int, int], dict[str, Array]] | None:
@@ -155,8 +197,8 @@ def _as_trained(found: Array, dtype: np.dtype, name: str) -> Array:
     cast = found.astype(dtype)
     if dtype.kind != "f" and not np.array_equal(cast, found):
         raise DataError(
-            f"{name} holds {found.dtype.name} values, the network was built for {dtype.name}, which cannot hold them; "
-            "give data in the units and dtype of training"
+            f"{name} holds {found.dtype.name} values, the network was built for {dtype.name}, which cannot "
+            "hold them; give data in the units and dtype of training"
         )
     return cast
 
@@ -183,29 +225,52 @@ def choose_losses(loss: Any, targets: Mapping[str, Array], outputs: Mapping[str,
 
 
 def _default_loss(y: Array, output: Spec) -> Any:
-    """Maximum likelihood: classes are categorical (two of them on one output: Bernoulli), numbers Gaussian."""
-    if y.dtype.kind in "biu":
-        return loss_room.BinaryCrossEntropy() if output.shape[-1] == 1 else loss_room.CrossEntropy()
-    return loss_room.MeanSquaredError()
+    """Maximum likelihood: classes are categorical (two on one output: Bernoulli), numbers Gaussian."""
+    outputs = output.shape[-1]
+    if y.dtype.kind not in "biu":
+        if y.ndim == 1 and output.ndim == 2 and outputs > 1:
+            raise DataError(
+                f"y holds one float for each row, the network has {outputs} outputs; classes: give whole "
+                "numbers, y.astype(int); numbers: end the network in Dense(1) and give y[:, None]"
+            )
+        return loss_room.MeanSquaredError()
+    if outputs > 1:
+        return loss_room.CrossEntropy()
+    if y.min() < 0 or y.max() > 1:
+        raise DataError(
+            f"y holds whole numbers from {y.min()} to {y.max()}, which one output takes for the labels 0 and "
+            "1; numbers: give loss='mean_squared_error'; classes: end the network in Dense(number of classes)"
+        )
+    return loss_room.BinaryCrossEntropy()
 
 
-def choose_metrics(
-    metrics: Sequence[str] | Mapping[str, Any] | None, losses: Mapping[str, Any]
-) -> dict[str, Any]:
+def choose_metrics(metrics: Any, losses: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics, or their names, by name. By default the accuracy, where all losses are of classes."""
     if metrics is None:
         classes = (loss_room.CrossEntropy, loss_room.BinaryCrossEntropy, loss_room.Focal)
         metrics = ["accuracy"] if losses and all(isinstance(v, classes) for v in losses.values()) else []
-    found = dict(metrics) if isinstance(metrics, Mapping) else {name: name for name in metrics}
-    for metric in found.values():
+    listed = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    found = dict(listed) if isinstance(listed, Mapping) else {_metric_name(m): m for m in listed}
+    for name, metric in found.items():
+        if name in _TAKEN or ":" in name:
+            raise ConfigError(f"no metric can be called {name!r}: the history uses that name itself")
         loss_room.resolve_metric(metric)
+        if losses and not any(loss_room.suits(metric, loss) for loss in losses.values()):
+            raise loss_room.unsuited(metric, next(iter(losses.values())))
     return found
+
+
+def _metric_name(metric: Any) -> str:
+    name = metric if isinstance(metric, str) else getattr(metric, "__name__", "")
+    if name == "<lambda>" or not name:
+        raise ConfigError(f"the metric {metric!r} has no name; give it one: metrics={{'name': function}}")
+    return name
 
 
 def prepare_data(
     inputs: dict[str, Array], y: Any, weight: Any, losses: Any, model: Model
 ) -> tuple[Data, dict[str, Any]]:
-    """Inputs, targets and weights of equal length, the targets as their losses want them; and the losses by output."""
+    """Inputs, targets and weights of equal length, the targets as their losses want them; and the losses."""
     outputs, dtype = output_specs(model), model.dtype
     rows = len(next(iter(inputs.values())))
     targets = door.check_inputs(door.as_named(y, "y"), dtype=dtype, what="y", rows=rows)
@@ -225,7 +290,7 @@ def _weights(weight: Any, rows: int, dtype: np.dtype) -> Array:
 
 
 def hold_out(data: Data, share: float, seed: int) -> tuple[Data, Data]:
-    """(training, validation): a share of the rows is held out, stratified where the one target is of classes."""
+    """(training, validation): a share of the rows is held out, stratified where the target is of classes."""
     (target, *others) = data.targets.values()
     classes = not others and target.ndim == 1 and target.dtype.kind in "iu"
     train, held = door.split(len(data), share, seed, stratify=target if classes else None)

@@ -13,12 +13,15 @@ from chainrule.train.history import History
 
 __all__ = ["Progress"]
 
+_SECONDS = 0.5  # at least, between the lines of two epochs: nobody reads faster
+
 
 class Progress(Callback):
     """Epoch, loss, validation, learning rate, samples per second and the time that is left.
 
     rich draws a bar where the output is a terminal and rich is installed; otherwise one plain line is printed
-    per epoch, and within an epoch one every ten seconds.
+    per epoch, and within an epoch one every ten seconds. Of epochs shorter than half a second not all are
+    told, but the first and the last always.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -26,10 +29,11 @@ class Progress(Callback):
         self.bar: Any = None
         self.began = self.said = 0.0
         self.seen = 0
+        self.untold = ""  # the line of an epoch that was too short
         self.start = Start(0, 0, 0, 0, 0, 0, "", ())
 
     def begin(self, start: Start) -> None:
-        self.start, self.seen = start, 0
+        self.start, self.seen, self.untold = start, 0, ""
         self.began = self.said = time.perf_counter()
         text = (
             f"{start.samples:,} samples, batch {start.batch_size}, {start.parameters:,} parameters, "
@@ -65,19 +69,26 @@ class Progress(Callback):
         return f"{(now - self.began) / max(done, 1) * left:.0f} s left"
 
     def epoch(self, end: EpochEnd) -> None:
-        self.said = time.perf_counter()
+        now = time.perf_counter()
         hidden = ("learning_rate", "seconds")
         parts = [f"{name} {value:.4f}" for name, value in end.metrics.items() if name not in hidden]
         rate = f"lr {end.metrics['learning_rate']:.2e}  {end.metrics['seconds']:.1f} s"
-        line = (
-            f"epoch {end.epoch + 1}/{self.start.epochs}  {'  '.join(parts)}  {rate}  {self._speed(self.said)}"
+        self.untold = (
+            f"epoch {end.epoch + 1}/{self.start.epochs}  {'  '.join(parts)}  {rate}  {self._speed(now)}"
         )
+        if end.epoch == self.start.epoch or now - self.said >= _SECONDS:
+            self._tell(now)
+
+    def _tell(self, now: float) -> None:
         if self.bar is not None:
-            self.bar.console.print(line, highlight=False)
+            self.bar.console.print(self.untold, highlight=False)
         else:
-            print(line, file=self.file, flush=True)
+            print(self.untold, file=self.file, flush=True)
+        self.said, self.untold = now, ""
 
     def end(self, history: History) -> None:
+        if self.untold:
+            self._tell(time.perf_counter())
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

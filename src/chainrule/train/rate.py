@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,22 +15,23 @@ from chainrule.train.state import snapshot
 __all__ = ["RateTest", "automatic_rate", "choose_rates", "range_test"]
 
 _AUTO_STEPS = 200
+_UNSETTLED = 10
 
 
 @dataclass(frozen=True)
 class RateTest:
     """Learning rates that rise step by step, the smoothed loss at each, and the suggested one.
 
-    suggestion    the rate at which the smoothed loss fell fastest
+    suggestion    a tenth of the rate at which the smoothed loss was lowest
     """
 
-    rates: Array
-    losses: Array
+    rates: Array = field(repr=False)
+    losses: Array = field(repr=False)
     suggestion: float
 
 
 def _trial(fit: Fit, rates: Array) -> Array:
-    """The losses of steps at the given rates, from a copy of the state; shorter where the numbers gave out."""
+    """The losses of steps at the given rates, from a copy of the state; fewer where the numbers gave out."""
     state, rows = snapshot(fit.state), min(fit.batch_size, len(fit.data))
     _, ready = fit.compiled(rows)
     per_epoch = max(len(fit.data) // rows, 1)
@@ -51,8 +52,10 @@ def _trial(fit: Fit, rates: Array) -> Array:
 def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateTest:
     """The learning-rate range test (Smith 2017, section 3.3): the loss while the rate rises geometrically.
 
-    The losses are smoothed by a bias-corrected moving average of 0.9; the test ends where the smoothed loss is four
-    times its minimum. The suggestion is the rate at which it falls fastest per decade.
+    The losses are smoothed by a bias-corrected moving average of 0.9; the test ends where the smoothed loss
+    is four times its minimum. The suggestion is a tenth of the rate at that minimum: where the loss falls
+    fastest per decade is told apart from noise too seldom. The first ten steps, of which the average is one
+    of few, do not count.
     """
     rates = np.geomspace(low, high, steps)
     losses = _trial(fit, rates)
@@ -61,11 +64,15 @@ def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100
         running = 0.9 * running + 0.1 * float(loss)
         smooth.append(running / (1 - 0.9 ** (k + 1)))
         best = min(best, smooth[-1])
-        if k > 10 and smooth[-1] > 4 * best:
+        if k > _UNSETTLED and smooth[-1] > 4 * best:
             break
     curve = np.array(smooth)
-    slope = np.gradient(curve, np.log10(rates[: len(curve)])) if len(curve) > 1 else np.zeros(1)
-    return RateTest(rates[: len(curve)], curve, float(rates[int(np.argmin(slope))]))
+    if not len(curve):
+        raise DivergenceError(
+            "the loss is not finite before the first step; check the parameters and the data's scale"
+        )
+    start = min(_UNSETTLED, len(curve) - 1)
+    return RateTest(rates[: len(curve)], curve, float(rates[start + int(np.argmin(curve[start:]))]) / 10)
 
 
 def choose_rates(fit: Fit) -> None:
@@ -77,17 +84,23 @@ def choose_rates(fit: Fit) -> None:
 
 
 def automatic_rate(fit: Fit) -> float:
-    """``learning_rate="auto"``: 1, then 0.1, 0.01 … until training no longer diverges.
+    """``learning_rate="auto"``: 1, then 0.1, 0.01 … until training no longer diverges, and further while a
+    smaller rate learns more.
 
-    A rate is refused where the loss leaves the finite numbers, or where over the last quarter of a trial of up to 200
-    steps it is not below its start. Every trial begins from the same state.
+    A rate is judged by the mean loss over the last quarter of a trial of up to 200 steps, and refused where
+    that is not below the first loss or not finite. Every trial begins from the same state.
     """
     steps = max(10, min(_AUTO_STEPS, fit.total))
-    for power in range(8):
-        rate = 10.0**-power
+    best, found = np.inf, 0.0
+    for rate in 10.0 ** -np.arange(8):
         losses = _trial(fit, np.full(steps, rate))
-        if len(losses) == steps and np.mean(losses[-max(steps // 4, 1) :]) < losses[0]:
-            return rate
+        reached = float(np.mean(losses[-max(steps // 4, 1) :])) if len(losses) == steps else np.inf
+        if found and reached >= best:
+            return found
+        if len(losses) and reached < losses[0]:
+            best, found = reached, float(rate)
+    if found:
+        return found
     raise DivergenceError(
         'learning_rate="auto" found no rate between 1 and 1e-7 at which the loss falls; '
         "check the data (scale, labels) and the loss"

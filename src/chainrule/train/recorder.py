@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule.errors import ConfigError, nearest, within
 from chainrule.train.callbacks import Array, Callback, Chunk, Start, Watch
 
 __all__ = ["Recorder"]
@@ -15,13 +16,14 @@ class Recorder(Callback):
     >>> from chainrule import ops
     >>> recorder = Recorder(Watch("*/W", of="gradient", reduce=ops.norm), every=10)
 
-    After the fit, ``recorder["gradient:dense_0/W:norm"]`` has one row per watched step, ``recorder.steps`` its number,
-    ``recorder.losses`` the mean loss of every step.
+    After the fit ``recorder["gradient:dense_0/W:norm"]`` has one row per watched step, ``recorder.steps`` its
+    number, ``recorder.losses`` the mean loss of every step.
     """
 
     def __init__(self, *watch: Watch | str, every: int = 1) -> None:
         self.watch = tuple(Watch(w) if isinstance(w, str) else w for w in watch)
         self.every = every
+        within(self, "every", "[1, inf)", whole=True)
         self._rows: dict[str, list[Array]] = {}
         self._steps: list[Array] = []
         self._losses: list[Array] = []
@@ -38,6 +40,8 @@ class Recorder(Callback):
 
     def __getitem__(self, key: str) -> Array:
         """(watched steps, …)"""
+        if key not in self._rows:
+            raise ConfigError(f"the recorder holds no {key!r}; {nearest(key, self._rows)}")
         return np.concatenate(self._rows[key])
 
     def __len__(self) -> int:

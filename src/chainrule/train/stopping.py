@@ -26,12 +26,13 @@ class _Monitor(Callback):
         self.best, self.best_epoch, self.waited = math.inf, -1, 0
 
     def begin(self, start: Start) -> None:
-        known = ("loss", *start.metrics)
         self.metric = self.metric or ("val_loss" if "val_loss" in start.metrics else "loss")
-        if self.metric not in known:
-            raise ConfigError(
-                f"{type(self).__name__}: no metric {self.metric!r}; {nearest(self.metric, known)}"
-            )
+        if self.metric in start.metrics:
+            return
+        remedy = nearest(self.metric, start.metrics)
+        if self.metric.startswith("val_") and "val_loss" not in start.metrics:
+            remedy = f"give fit validation=0.2, or (x, y), for the metrics of unseen rows. {remedy}"
+        raise ConfigError(f"{type(self).__name__}: no metric {self.metric!r}; {remedy}")
 
     def improved(self, end: EpochEnd) -> bool:
         """Whether the metric is better than ever by more than ``min_delta``."""
