@@ -42,8 +42,8 @@ _BLOCKS = (1, 64, 1024)  # predict computes in these sizes, the last block fille
 class Network:
     """Layers, applied one after another, and their parameters.
 
-    Network(Dense(225), relu, Dense(144), relu, Dense(10))  unnamed: ``dense_0/W``, ``dense_0/b``, ``dense_1/W``
-    Network(hidden=Dense(225), act=relu, head=Dense(10))    named:   ``hidden/W``, ``hidden/b``, ``head/W``
+    Network(Dense(225), relu, Dense(10))                  unnamed: ``dense_0/W``, ``dense_0/b``, ``dense_1/W``
+    Network(hidden=Dense(225), act=relu, head=Dense(10))  named:   ``hidden/W``, ``hidden/b``, ``head/W``
 
     A step is a layer or a function of :mod:`chainrule.ops.functions`. Shapes follow from the first data seen.
 
