@@ -49,9 +49,9 @@ def main() -> None:
             [
                 f"784-225-144-10, {RECIPES[name].description}: {RECIPES[name].epochs} epochs of batches of "
                 f"{RECIPES[name].batch_size}.",
-                f"Mean test error over {asked.seeds} seeds: **{error:.2f} %**. The recipe was chosen on the last",
-                "10,000 training images; the test set was read once a seed. Two runs side by side, one BLAS",
-                "thread each.",
+                f"Mean test error over {asked.seeds} seeds: **{error:.2f} %**. The recipe was chosen on the",
+                "last 10,000 training images; the test set was read once a seed. Two runs side by side, one",
+                "BLAS thread each.",
                 f"Command: `python -m bench.recipes {name} --seeds {asked.seeds}`.",
                 "",
                 "| seed | wrong of 10,000 | test error | seconds of training | SHA-256 of the weights |",

@@ -1,4 +1,4 @@
-"""The reference executor against plain NumPy, and its promises: nothing outside is written over, steps are exact."""
+"""The reference executor against plain NumPy: steps are exact, nothing outside is written over."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_chunk_lengths_never_change_bits(executor, cuts):
     ready.run(whole, [x, y], index, scalars)
     pieces = {name: np.zeros(5) for name in "wmv"}
     places = [0, *sorted(set(cuts)), 30]
-    for a, b in zip(places, places[1:], strict=False):
+    for a, b in itertools.pairwise(places):
         ready.run(pieces, [x, y], index[a:b], [s[a:b] for s in scalars])
     assert all(whole[name].tobytes() == pieces[name].tobytes() for name in "wmv")
 
@@ -99,7 +99,7 @@ def test_an_unhealthy_step_leaves_before_any_update(problem, executor):
     done, found = epoch(adam_program(), executor=executor).run(
         state, [x, y], index, [np.full(30, 0.01), np.arange(1.0, 31)]
     )
-    w, losses = adam_by_hand(x, y, index, 0.01, first_bad)
+    w, _ = adam_by_hand(x, y, index, 0.01, first_bad)
     assert done == first_bad == len(found["loss"])
     np.testing.assert_allclose(state["w"], w, rtol=1e-12, atol=1e-300)
 
@@ -201,7 +201,7 @@ def random_program(draws: random.Random) -> Program:
 
 
 def by_the_book(program: Program, given: dict[Expr, np.ndarray]) -> tuple[list, dict[str, np.ndarray]]:
-    """One step in which every value is a fresh array that nothing is ever written to. → (delivered, updated)"""
+    """One step in which every value is a fresh, never altered array. → (delivered, updated)"""
     values = dict(given)
     for node in toposort([*program.outputs.values(), *program.updates.values()]):
         if node in values:
@@ -266,9 +266,7 @@ def test_a_compiled_function_may_be_called_from_many_threads(executor):
     wrong = []
 
     def work(k: int) -> None:
-        for _ in range(20):
-            if not (function(arrays[k])[0] == expected[k]).all():
-                wrong.append(k)
+        wrong.extend(k for _ in range(20) if not (function(arrays[k])[0] == expected[k]).all())
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
     for t in threads:

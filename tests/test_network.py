@@ -69,7 +69,10 @@ def test_a_file_gives_the_same_network_in_a_fresh_process(classifier, tmp_path):
     path = tmp_path / "model.safetensors"
     classifier.save(path)
     np.save(tmp_path / "x.npy", X)
-    program = "import sys, numpy, chainrule; net = chainrule.load(sys.argv[1]); print(net.output(numpy.load(sys.argv[2])).tobytes().hex())"
+    program = (
+        "import sys, numpy, chainrule; net = chainrule.load(sys.argv[1]);"
+        "print(net.output(numpy.load(sys.argv[2])).tobytes().hex())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, path, tmp_path / "x.npy"], capture_output=True, text=True, check=True
     )
@@ -164,9 +167,7 @@ def test_concurrent_predictions_are_safe(classifier):
     wrong = []
 
     def work(k):
-        for _ in range(20):
-            if not (classifier.output(X[k : k + 70]) == expected[k]).all():
-                wrong.append(k)
+        wrong.extend(k for _ in range(20) if not (classifier.output(X[k : k + 70]) == expected[k]).all())
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
     for t in threads:
@@ -275,7 +276,13 @@ def test_signals_are_the_outputs_of_every_layer(classifier):
 
 
 def test_unit_variance_scales_every_layer():
-    layers = [Dense(40, init=nn.Orthogonal()), relu, Dense(40, init=nn.Orthogonal()), relu, Dense(3, init=nn.Orthogonal())]
+    layers = [
+        Dense(40, init=nn.Orthogonal()),
+        relu,
+        Dense(40, init=nn.Orthogonal()),
+        relu,
+        Dense(3, init=nn.Orthogonal()),
+    ]
     net = cr.Network(*layers, seed=0).unit_variance(X * 100)
     for name, z in net.signals(X * 100).items():
         if name.startswith("dense"):

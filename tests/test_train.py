@@ -1,4 +1,4 @@
-"""The training loop against NumPy by hand, and its promises: exact weighting, watching, stopping, divergence."""
+"""The training loop against NumPy by hand: exact weighting, watching, stopping, divergence."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_chunk_lengths_never_change_bits(chunk, every):
     assert one.history.sha256 == many.history.sha256
     assert one.history.rows[-1]["loss"] == many.history.rows[-1]["loss"]
     assert seen[0].steps.tolist() == seen[1].steps.tolist() == list(range(0, one.total, every))
-    for key in seen[0].keys():
+    for key in seen[0]:
         assert seen[0][key].tobytes() == seen[1][key].tobytes()
     assert seen[0].losses.tobytes() == seen[1].losses.tobytes()
 
@@ -157,7 +157,7 @@ def test_watched_values_are_those_of_the_step():
     np.testing.assert_allclose(recorder["value:tanh_0"], h[None], rtol=1e-12)
     np.testing.assert_allclose(recorder["update:dense_1/W:norm"], [0.5 * np.linalg.norm(g)], rtol=1e-10)
     np.testing.assert_allclose(recorder.losses, [(residual**2).mean()])
-    assert "update:dense_0/W:norm" in recorder.keys()
+    assert "update:dense_0/W:norm" in recorder
 
 
 def test_nesterov_takes_its_gradient_at_the_look_ahead_and_watches_the_parameter_itself():

@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["train", "mnist", "--epochs", "many"])
     2
     """
-    # Set before NumPy is first imported. Two BLAS threads gain a third on an idle machine, and lose a factor of ten as
-    # soon as another process wants one of the two cores: they wait for each other.
+    # Set before NumPy is first imported. Two BLAS threads gain a third on an idle machine, and lose a factor
+    # of ten as soon as another process wants one of the two cores: they wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     settings = Settings()
     try:

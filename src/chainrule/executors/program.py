@@ -43,7 +43,7 @@ class Epoch(Protocol):
     def run(
         self, state: State, data: Sequence[Array], index: Array, scalars: Sequence[Array]
     ) -> tuple[int, dict[str, Array]]:
-        """Run one step for every row of ``index`` (steps, batch), which picks the rows of each array in ``data``.
+        """Run one step for every row of ``index`` (steps, batch), which picks rows of each array in ``data``.
 
         ``scalars`` holds an array (steps,) for each of the program's. ``state`` is brought up to date.
         → (number of healthy steps, outputs stacked over those steps)

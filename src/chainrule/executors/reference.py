@@ -26,7 +26,7 @@ BORROWED = LEAVES | VIEWS
 class Walk:
     """The graph as a list of NumPy calls; every value is dropped, or written over, after its last use.
 
-    ``owned`` inputs may be written over too, by calls after the first ``delivered`` outputs have been computed.
+    ``owned`` inputs may be written over too, once the first ``delivered`` outputs have been computed.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class Walk:
         last.update((owner[y], len(self.order)) for y in outputs)
         writable = {n for n in self.order if n.primitive not in VIEWS}
         writable |= {x for x in owned if last.get(x, 0) >= self.boundary}
-        self.calls = []  # (place of the result, function, places of the operands, place to write over, places to drop)
+        # (place of the result, function, places of the operands, place to write over, places to drop)
+        self.calls: list[tuple[int, Callable[..., Any], list[int], int | None, list[int]]] = []
         for k, node in enumerate(self.order):
             dying = [
                 x
@@ -60,7 +61,7 @@ class Walk:
             target: int | None = None
             if _elementwise(node) and node.shape:
                 fits = [x for x in dying if x in writable and x.outputs == node.outputs]
-                # a temporary before a state: other cores hold copies of the weights, which a write would call back
+                # a temporary before a state: other cores hold the weights, which a write would call back
                 target = next((self.slot[x] for x in sorted(fits, key=lambda x: x.primitive is INPUT)), None)
             places = [self.slot[x] for x in operands[node]]
             self.calls.append(
@@ -76,9 +77,9 @@ class Walk:
 
     def advance(self, values: list[Any], first: int = 0, stop: int | None = None) -> None:
         """Make the calls ``first`` to ``stop``."""
-        k = first
+        place = 0
         try:
-            for k, (place, function, operands, target, dying) in enumerate(self.calls[first:stop], first):
+            for place, function, operands, target, dying in self.calls[first:stop]:
                 arguments = [values[i] for i in operands]
                 values[place] = (
                     function(*arguments) if target is None else function(*arguments, out=values[target])
@@ -86,7 +87,7 @@ class Walk:
                 for i in dying:
                     values[i] = None
         except ChainruleError as error:  # what only a run can tell: an index out of range
-            locate(error, self.order[k].origin)
+            locate(error, next(n for n in self.order if self.slot[n] == place).origin)
             raise
 
     def __call__(self, *arrays: Any) -> list[Array]:
@@ -122,7 +123,7 @@ def _function(node: Expr) -> Callable[..., Any]:
 
 
 def _call_graph(body: Walk, *arrays: Array) -> Any:
-    """The caller may write over what it gets, so an output that is an input, a constant or a view is copied."""
+    """The caller may write over what it gets: an output that is an input, a constant or a view is copied."""
     found = body(*arrays)
     for i, v in enumerate(found):
         if v.base is not None or not v.flags.writeable or any(v is a for a in (*arrays, *found[:i])):
@@ -147,7 +148,7 @@ def evaluate(outputs: Sequence[Expr], given: Mapping[Expr, Any]) -> list[Array]:
 
 
 class ReferenceEpoch:
-    """Many steps of a program: gather a batch, compute, leave before the update where a step is not healthy."""
+    """Many steps of a program: gather a batch, compute, leave before the update of an unhealthy step."""
 
     def __init__(self, program: Program) -> None:
         self.program = program

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from chainrule.errors import ConfigError, nearest, within
@@ -46,6 +48,12 @@ class Recorder(Callback):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
 
     def keys(self) -> list[str]:
         return list(self._rows)
