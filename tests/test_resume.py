@@ -190,6 +190,39 @@ def test_ctrl_c_keeps_the_last_complete_step_and_resumes_to_the_same_bits(tmp_pa
     )
 
 
+class PressAfter(cr.train.Callback):
+    """Ctrl-C while an epoch is validated."""
+
+    def __init__(self, epoch: int) -> None:
+        self.at = epoch
+
+    def epoch(self, end):
+        if end.epoch == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("epoch", [2, 5])
+def test_ctrl_c_during_validation_is_not_forgotten(tmp_path, epoch):
+    """Nor after the last epoch, where no step follows in which it could be noticed."""
+    expected = fit(tmp_path / "whole")
+    usual = [EarlyStopping(patience=100), Plateau(patience=2)]
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run", callbacks=[*usual, PressAfter(epoch)])
+    header, _ = read_tensors(tmp_path / "run" / "checkpoint.safetensors")
+    assert header["position"]["epoch"] == epoch + 1
+    assert fit(tmp_path / "run") == expected
+
+
+def test_ctrl_c_stays_ignored_where_it_is_ignored(tmp_path):
+    """As in a shell's background job."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        fit(tmp_path, callbacks=[EarlyStopping(patience=100), Plateau(patience=2), PressAfter(2)])
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_finished_run_is_not_run_again(tmp_path):
     first = fit(tmp_path / "run")
     began = time.perf_counter()

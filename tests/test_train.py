@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule import ops
+from chainrule import nn, ops
 from chainrule.errors import ConfigError, DataError, DivergenceError, ShapeError
 from chainrule.nn import BatchNorm, Dense, Dropout
 from chainrule.ops import relu, tanh
@@ -305,6 +306,90 @@ def test_a_gradient_that_is_not_finite_is_found_in_the_step_before():
             **QUIET,
         )
     assert all(np.isfinite(v).all() for v in net.parameters.values())
+
+
+def steep(output, target):
+    """√s: where the target is 0 the loss is finite, its slope is not (the root's own rule would guard it)."""
+    s = ops.sum(ops.square(output), -1) * target
+    return ops.exp(0.5 * ops.log(s + 1e-320))
+
+
+def failed(net, x, y, chunk, **options):
+    """The message of a fit that diverges with chunks of one length, and the state that is left."""
+    fit = net._prepare(x, y, Request(shuffle=False, schedule=cr.optim.Constant(), **options))
+    fit.chunk_steps = fit.pace = chunk
+    with pytest.raises(DivergenceError) as caught:
+        fit.run()
+    assert fit.history.stopped == "divergence"
+    return str(caught.value), fit.state
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+@pytest.mark.parametrize("at", [0, 2, 3])
+def test_an_update_that_is_not_finite_is_taken_back(chunk, at):
+    """Also where no later loss would show it."""
+    y = np.where(np.arange(20) // 5 == at, 0.0, 1.0)
+    message, state = failed(
+        network(), X[:20], y, chunk, loss=steep, optimizer=cr.optim.SGD(1e-9), epochs=1, batch_size=5
+    )
+    assert f"batch {at + 1}: the update after a loss of" in message
+    assert "gradient norm inf" in message or "gradient norm nan" in message
+    assert all(np.isfinite(v).all() for v in state.values())
+
+
+@pytest.mark.parametrize("chunk", [3, 7, 11])
+def test_an_explosion_is_found_at_the_same_step_whatever_the_chunks(chunk):
+    target = np.ones(53)
+    target[20:25] = 1e12
+
+    def run(chunk):
+        options = {"optimizer": cr.optim.SGD(1e-20), "epochs": 1, "batch_size": 5}
+        return failed(network(), X, target, chunk, loss=lambda o, t: ops.sum(ops.square(o), -1) * t, **options)
+
+    message, state = run(chunk)
+    assert "batch 5: the loss grew to" in message
+    expected, alone = run(1)
+    assert message == expected
+    assert all((state[n] == v).all() for n, v in alone.items())
+
+
+def test_a_first_batch_of_weight_zero_is_no_measure_of_an_explosion():
+    weight = np.where(np.arange(53) < 10, 0, 1)
+    history = cr.Network(Dense(2), seed=0).fit(
+        X, Y * 1e5, batch_size=10, shuffle=False, sample_weight=weight, epochs=2, **QUIET
+    )
+    assert history["loss"][0] > 1e6
+
+
+@dataclass(frozen=True)
+class Smallest(nn.Layer):
+    """Passes x on and remembers the smallest value ever seen, which begins at ∞."""
+
+    def __call__(self, x, run):
+        run.update("least", ops.minimum(run.state("least", (), np.inf), ops.min(x)))
+        return x
+
+
+def test_a_running_statistic_may_begin_at_infinity():
+    net = cr.Network(Smallest(), Dense(2), seed=0)
+    net.fit(X, LABELS, epochs=2, **QUIET)
+    assert net["smallest_0/least"] == X.astype("float32").min()
+
+
+def test_an_error_in_the_middle_of_a_step_leaves_a_whole_state():
+    """An index out of range is only found while a step is computed."""
+    categories = rng.integers(0, 7, (60, 3))
+    categories[30, 0] = 9
+    layers = nn.Embedding(7, 4), nn.Flatten(), BatchNorm(), Dense(2)
+    net, whole = cr.Network(*layers, seed=0), cr.Network(*layers, seed=0)
+    fit = net._prepare(categories, LABELS[np.arange(60) % 53], Request(batch_size=10, shuffle=False))
+    fit.chunk_steps = fit.pace = 1
+    with pytest.raises(DataError, match="index 9"):
+        fit.run()
+    half = whole._prepare(categories[:30], LABELS[np.arange(30)], Request(batch_size=10, shuffle=False, epochs=1))
+    half.total = fit.total
+    half.run()
+    assert all((fit.state[n] == v).all() for n, v in half.state.items())
 
 
 def test_a_finite_explosion_is_divergence_too():

@@ -1,4 +1,4 @@
-"""When training leaves the finite numbers: which layer and operation did it, and what to try."""
+"""When training leaves the finite numbers: which step, layer and operation did it, and what to try."""
 
 from __future__ import annotations
 
@@ -15,58 +15,80 @@ from chainrule.graph.expr import CONSTANT, Expr, toposort
 from chainrule.spec import is_float
 from chainrule.train.callbacks import Watch
 from chainrule.train.objective import Objective
-from chainrule.train.state import finite, snapshot
+from chainrule.train.state import snapshot
 
-__all__ = ["Steps", "exploded", "first_non_finite", "gradient_norm", "locate", "report"]
+__all__ = ["Failure", "Steps", "failure", "first_non_finite", "gradient_norm", "report"]
 
 _EXPLOSION = 1e6
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """A chunk of steps as it was run."""
+    """A chunk of steps as it was run.
+
+    before    the state that it began from
+    """
 
     program: Program
     ready: Epoch
     arrays: Sequence[Array]
     index: Array
     scalars: Sequence[Array]
+    before: Mapping[str, Array]
 
     def run(self, state: dict[str, Array], k: int) -> None:
         """Step ``k`` alone."""
         self.ready.run(state, self.arrays, self.index[k : k + 1], [s[k : k + 1] for s in self.scalars])
 
+    def given(self, state: Mapping[str, Array], k: int) -> dict[Expr, Array]:
+        """The value of every input at step ``k``."""
+        program = self.program
+        values = [*(a[self.index[k]] for a in self.arrays), *(s[k] for s in self.scalars)]
+        values += [state[x.meta["name"]] for x in program.state]
+        return dict(zip([*program.batch, *program.scalars, *program.state], values, strict=True))
 
-def exploded(losses: Array, first: float) -> int | None:
-    """The first of some losses that is a million times the one that training began with, finite or not.
 
-    Every step is looked at, so that it does not depend on chunk lengths whether a fit diverges.
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """The step of a chunk that failed.
+
+    state       what it began from
+    loss        NaN where it was not finite
+    exploded    whether the loss was finite, but too large
+    node        where the first value appeared that is not finite
     """
-    large = np.flatnonzero(~(np.abs(losses) <= _EXPLOSION * (abs(first) + 1)))
-    return int(large[0]) if len(large) else None
+
+    k: int
+    state: dict[str, Array]
+    loss: float
+    exploded: bool = False
+    node: Expr | None = None
 
 
-def locate(
-    steps: Steps, state: dict[str, Array], before: Mapping[str, Array], done: int
-) -> tuple[int, Expr | None]:
-    """Which step of a chunk left the finite numbers, and the node where; ``state`` becomes that before it.
+def failure(steps: Steps, losses: Array, after: Mapping[str, Array], first_loss: float) -> Failure | None:
+    """The first step of a chunk that failed: its loss or its update left the finite numbers, or its loss is a
+    million times the one that training began with. It is the same step however the chunks were cut.
 
-    The loss of step ``done`` was not finite; but an update before it may have been the cause.
+    losses    one for each step that was healthy
     """
-    state.update(before)
-    bad = done
-    for k in range(done):
+    grown = np.flatnonzero(np.abs(losses) > _EXPLOSION * (abs(first_loss) + 1))
+    if not grown.size and len(losses) == len(steps.index) and not _spoiled(steps.before, after):
+        return None
+    state = snapshot(steps.before)
+    for k in range(len(steps.index)):
+        if grown.size and k == grown[0]:
+            return Failure(k, state, float(losses[k]), exploded=True)
         good = snapshot(state)
         steps.run(state, k)
-        if not finite(state):
-            state.update(good)
-            bad = k
-            break
-    program = steps.program
-    values = [*(a[steps.index[bad]] for a in steps.arrays), *(s[bad] for s in steps.scalars)]
-    values += [state[x.meta["name"]] for x in program.state]
-    inputs = [*program.batch, *program.scalars, *program.state]
-    return bad, first_non_finite(program, dict(zip(inputs, values, strict=True)))
+        if k == len(losses) or _spoiled(good, state):
+            loss = float(losses[k]) if k < len(losses) else math.nan
+            return Failure(k, good, loss, node=first_non_finite(steps.program, steps.given(good, k)))
+    return None
+
+
+def _spoiled(before: Mapping[str, Array], after: Mapping[str, Array]) -> bool:
+    """Whether something that was finite no longer is. (A running minimum may begin at ∞.)"""
+    return any(not np.isfinite(a).all() and np.isfinite(before[name]).all() for name, a in after.items())
 
 
 def first_non_finite(program: Program, given: Mapping[Expr, Any]) -> Expr | None:
@@ -76,17 +98,18 @@ def first_non_finite(program: Program, given: Mapping[Expr, Any]) -> Expr | None
     for node in order:
         if node.inputs and constant.issuperset(node.inputs):
             constant.add(node)
-    seen = [n for n in order if n not in constant and len(n.outputs) == 1 and is_float(n.dtype)]
+    seen = [n for n in order if n.inputs and n not in constant and len(n.outputs) == 1 and is_float(n.dtype)]
     values = evaluate(seen, given)
     return next((n for n, v in zip(seen, values, strict=True) if not np.isfinite(v).all()), None)
 
 
-def gradient_norm(objective: Objective, state: Mapping[str, Array], steps: Steps, k: int) -> float:
-    """√Σ g² over all parameters at step ``k``, summed in float64; NaN where the loss itself is not finite."""
-    rows = steps.index[k : k + 1]
+def gradient_norm(objective: Objective, steps: Steps, failed: Failure) -> float:
+    """√Σ g² over all parameters at the failed step, summed in float64; NaN where the loss itself is not finite."""
+    rows = steps.index[failed.k : failed.k + 1]
     watches = [Watch(name, of="gradient") for name in objective.model.parameters]
     ready = epoch(objective.training(rows.size, watches), executor="reference")
-    done, found = ready.run(snapshot(state), steps.arrays, rows, [s[k : k + 1] for s in steps.scalars])
+    scalars = [s[failed.k : failed.k + 1] for s in steps.scalars]
+    done, found = ready.run(snapshot(failed.state), steps.arrays, rows, scalars)
     gradients = [v for name, v in found.items() if name.startswith("gradient:")]
     return (
         math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients)) if done else math.nan
@@ -94,11 +117,14 @@ def gradient_norm(objective: Objective, state: Mapping[str, Array], steps: Steps
 
 
 def report(
-    node: Expr | None, *, epoch: int, batch: int, loss: float, rates: Mapping[str, float], norm: float
+    failed: Failure, *, epoch: int, batch: int, rates: Mapping[str, float], norm: float
 ) -> DivergenceError:
     """One error that says when, at which rate, where it began, and what to try."""
     rate = ", ".join(f"{name} {value:g}" for name, value in rates.items())
-    what = f"the loss grew to {loss:g}" if math.isfinite(loss) else "the loss left the finite numbers"
+    node, what = failed.node, "the loss left the finite numbers"
+    if math.isfinite(failed.loss):
+        update = f"the update after a loss of {failed.loss:g} left the finite numbers"
+        what = f"the loss grew to {failed.loss:g}" if failed.exploded else update
     place = (
         f"; the first value that is not finite: {node.primitive.name} in {node.origin}"
         if node is not None

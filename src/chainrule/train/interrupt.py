@@ -22,13 +22,14 @@ class Interrupt:
 def deferred_interrupt() -> Iterator[Interrupt]:
     """Inside, the first Ctrl-C only sets ``pressed``; the handler that was there before takes the second.
 
-    Outside the main thread nothing is installed.
+    Nothing is installed outside the main thread, nor where Ctrl-C is ignored (a job in the background) or handled
+    by what Python does not know.
     """
     interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
         yield interrupt
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def handler(number: int, frame: Any) -> None:
         interrupt.pressed = True

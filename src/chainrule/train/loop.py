@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +12,8 @@ import numpy as np
 
 from chainrule import data as batching
 from chainrule import optim
-from chainrule.errors import ConfigError, DivergenceError
+from chainrule.errors import ConfigError
 from chainrule.executors import Array, Epoch, Program, epoch, resolve
-from chainrule.graph.expr import Expr
 from chainrule.train import divergence
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
 from chainrule.train.checkpoint import RunFolder, fingerprint
@@ -112,7 +110,8 @@ class Fit:
     # ------------------------------------------------------------------ the whole
 
     def run(self) -> History:
-        """All epochs that are left. On any exception ``state`` is that of the last complete step."""
+        """All epochs that are left. On any exception ``state`` is a good one: that of the last complete step, or of
+        the last complete chunk of steps where one broke off in the middle."""
         self.began = time.perf_counter()
         metrics = self._metric_names()
         found = self.folder.load(fingerprint(self.data.arrays), self.settings) if self.folder else None
@@ -123,6 +122,8 @@ class Fit:
             with deferred_interrupt() as interrupt:
                 while self.position.epoch < self.epochs and not self.position.stopped:
                     self._epoch(interrupt)
+                    if interrupt.pressed:  # while an epoch was validated and saved
+                        self._interrupted()
             self._finish()
         finally:
             self.history.seconds += time.perf_counter() - self.began
@@ -235,36 +236,54 @@ class Fit:
 
     def _chunk(self, order: Array, arrays: list[Array], good: dict[str, Array]) -> bool:
         """Some steps of one kind; whether a callback wants to stop."""
-        at, began = self.position, time.perf_counter()
-        count, rows = self._stretch()
-        watched = self._due(self.steps)
-        first = at.batch * self.batch_size
-        index = order[first : first + count * rows].reshape(count, rows)
-        rates = self._rates(self.steps, count)
-        program, ready = self.compiled(rows, watched)
-        before = snapshot(self.state)
-        step = divergence.Steps(program, ready, arrays, index, self._scalars(count, rates))
-        done, found = ready.run(self.state, arrays, index, step.scalars)
-        losses = found["loss"] / np.where(found["weight"] > 0, found["weight"], 1)
-        if at.first_loss is None and done:
-            at.first_loss = float(losses[0])
-        large = divergence.exploded(losses, at.first_loss or 0.0)
-        if large is not None:
-            self.state.update(good)
-            raise self._diverged(step, large, None, float(losses[large]))
-        if done < count:
-            k, node = divergence.locate(step, self.state, before, done)
-            raise self._diverged(step, k, node, math.nan)
-        for name in (n for n in program.outputs if ":" not in n):  # a colon marks what is watched
+        at, first, began = self.position, self.steps, time.perf_counter()
+        watched = self._due(first)
+        steps = self._next_steps(order, arrays, watched)
+        found = self._run(steps)
+        losses = self._checked(steps, found, good)
+        for name in (n for n in steps.program.outputs if ":" not in n):  # a colon marks what is watched
             for value in found[name]:
                 at.sums[name] = at.sums.get(name, 0.0) + float(value)
-        first_step = self.steps
-        at.batch += count
-        seconds = time.perf_counter() - began
-        self.pace = self.chunk_steps or max(
-            1, min(self.pace * 2, int(_CHUNK_SECONDS / max(seconds / count, 1e-9)))
+        at.batch += len(losses)
+        pace = int(_CHUNK_SECONDS * len(losses) / max(time.perf_counter() - began, 1e-9))
+        self.pace = self.chunk_steps or max(1, min(self.pace * 2, pace))
+        rate = self._rates_at(steps, -1)["learning_rate"]
+        return self._tell(first, losses, rate, found, watched, steps.index.size)
+
+    def _next_steps(self, order: Array, arrays: list[Array], watched: bool) -> divergence.Steps:
+        at = self.position
+        count, rows = self._stretch()
+        first = at.batch * self.batch_size
+        index = order[first : first + count * rows].reshape(count, rows)
+        scalars = self._scalars(count, self._rates(self.steps, count))
+        program, ready = self.compiled(rows, watched)
+        return divergence.Steps(program, ready, arrays, index, scalars, before=snapshot(self.state))
+
+    def _run(self, steps: divergence.Steps) -> dict[str, Array]:
+        try:
+            return steps.ready.run(self.state, steps.arrays, steps.index, steps.scalars)[1]
+        except BaseException:  # an index out of range, a second Ctrl-C: half a step is no state
+            self.state.update(steps.before)
+            raise
+
+    def _checked(self, steps: divergence.Steps, found: Mapping[str, Array], good: dict[str, Array]) -> Array:
+        """The mean loss of every step; DivergenceError where one failed."""
+        heavy = found["weight"] > 0
+        losses: Array = found["loss"] / np.where(heavy, found["weight"], 1)
+        if self.position.first_loss is None and heavy.any():
+            self.position.first_loss = float(losses[heavy][0])
+        failed = divergence.failure(steps, losses, self.state, self.position.first_loss or 0.0)
+        if failed is None:
+            return losses
+        self.state.update(good if failed.exploded else failed.state)
+        self.history.stopped = "divergence"
+        raise divergence.report(
+            failed,
+            epoch=self.position.epoch,
+            batch=self.position.batch + failed.k,
+            rates=self._rates_at(steps, failed.k),
+            norm=divergence.gradient_norm(self.objective, steps, failed),
         )
-        return self._tell(first_step, losses, float(rates[0][-1]), found, watched, index.size)
 
     def _stretch(self) -> tuple[int, int]:
         """How many steps may run in one call, and the rows of each."""
@@ -299,6 +318,13 @@ class Fit:
             for rate in self.rates.values()
         ]
 
+    def _rates_at(self, steps: divergence.Steps, k: int) -> dict[str, float]:
+        """The learning rate of every group at step ``k`` of a chunk."""
+        return {
+            name: float(rate[k])
+            for name, rate in zip(self.rates, steps.scalars[-len(self.rates) :], strict=True)
+        }
+
     def _scalars(self, count: int, rates: list[Array]) -> list[Array]:
         step = np.arange(self.steps, self.steps + count)
         t = (self.taken + step + 1).astype(self.objective.model.dtype)
@@ -316,13 +342,6 @@ class Fit:
             chunk = Chunk(self.position.epoch, step, losses, rate, samples, seen, steps[due])
             answers.append(callback.chunk(chunk))
         return any(answers)
-
-    def _diverged(self, step: divergence.Steps, k: int, node: Expr | None, loss: float) -> DivergenceError:
-        """The error for step ``k`` of a chunk; ``state`` is what it began from."""
-        rates = dict(zip(self.rates, (float(s[k]) for s in step.scalars[-len(self.rates) :]), strict=True))
-        norm = divergence.gradient_norm(self.objective, self.state, step, k)
-        at = self.position
-        return divergence.report(node, epoch=at.epoch, batch=at.batch + k, loss=loss, rates=rates, norm=norm)
 
     # ------------------------------------------------------------------ checkpoints
 

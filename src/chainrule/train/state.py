@@ -9,17 +9,12 @@ import numpy as np
 
 from chainrule.executors import Array
 
-__all__ = ["digest", "finite", "snapshot"]
+__all__ = ["digest", "snapshot"]
 
 
 def snapshot(state: Mapping[str, Array]) -> dict[str, Array]:
     """A copy that later steps do not touch."""
     return {name: np.array(a, order="C") for name, a in state.items()}
-
-
-def finite(state: Mapping[str, Array]) -> bool:
-    """Whether every number is finite."""
-    return all(bool(np.isfinite(a).all()) for a in state.values())
 
 
 def digest(state: Mapping[str, Array]) -> str:
