@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import threading
@@ -203,6 +204,111 @@ def test_a_function_as_loss_comes_back_with_the_file(tmp_path):
     assert found.pop("worst") > 0
     assert again.evaluate(X, Y) == found  # metrics of one's own are left out, aliases are not
     assert found.keys() == {"loss", "distance"}
+
+
+def test_a_fit_never_writes_to_arrays_that_a_prediction_may_be_reading():
+    """Running statistics are brought up to date in place; those of the network itself are not."""
+    net = cr.Network(Dense(8), nn.BatchNorm(), relu, Dense(2), seed=1).build(4)
+    held = dict(net._state)
+    before = {name: a.copy() for name, a in held.items()}
+    for warm in (False, True):
+        net.fit(X, LABELS, epochs=1, optimizer=cr.optim.Momentum(0.1), warm_start=warm, verbose=0)
+        slots = dict(net._slots)
+        kept = {name: a.copy() for name, a in slots.items()}
+    net.fit(X, LABELS, epochs=1, optimizer=cr.optim.Momentum(0.1), warm_start=True, verbose=0)
+    assert all((held[name] == a).all() for name, a in before.items())
+    assert all((slots[name] == a).all() for name, a in kept.items())
+
+
+def test_predictions_during_a_fit_come_from_one_network():
+    """Either the one before or the one after, never a mixture of both."""
+    net = cr.Network(Dense(8), nn.BatchNorm(), relu, Dense(2), seed=1)
+    net.fit(X, LABELS, epochs=1, verbose=0)
+    seen, stop = [], threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            seen.append(net.output(X[:3]).tobytes())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    states = [net.output(X[:3]).tobytes()]
+    for _ in range(20):
+        net.fit(X, LABELS, epochs=1, verbose=0)
+        states.append(net.output(X[:3]).tobytes())
+    stop.set()
+    thread.join()
+    assert set(seen) <= set(states)
+
+
+def test_a_refused_fit_changes_nothing(classifier):
+    net = copy.deepcopy(classifier)
+    before = vars(net).copy()
+    for wrong in (
+        {"y": LABELS[:5]},
+        {"y": Y, "loss": "huber", "callbacks": cr.train.EarlyStopping("val_los")},
+        {"y": LABELS, "optimizer": "sgd", "executor": "nonsense"},
+    ):
+        with pytest.raises(cr.ChainruleError):
+            net.fit(X, **wrong, verbose=0)
+        assert vars(net) == before
+    net.find_learning_rate(X, Y, loss="mean_squared_error", steps=10)
+    assert vars(net) == before
+
+
+def test_a_network_whose_first_fit_was_refused_takes_other_features():
+    net = cr.Network(Dense(2))
+    with pytest.raises(DataError):
+        net.fit(X, LABELS[:5], verbose=0)
+    net.find_learning_rate(X, LABELS, steps=10)
+    net.fit(X[:, :3], LABELS, epochs=1, verbose=0)
+    assert net["dense_0/W"].shape == (3, 2)
+
+
+def test_build_begins_anew(classifier):
+    net = copy.deepcopy(classifier).build(3)
+    fresh = cr.Network(Dense(8), relu, Dense(2), seed=1).build(3)
+    assert net.history is None
+    assert net.output(X[:, :3]).tobytes() == fresh.output(X[:, :3]).tobytes()
+    again = [n.fit(X[:, :3], LABELS, epochs=2, warm_start=True, verbose=0).sha256 for n in (net, fresh)]
+    assert again[0] == again[1]
+
+
+def test_a_copy_is_independent(classifier):
+    net = copy.deepcopy(classifier)
+    expected = classifier.output(X)
+    assert (net.output(X) == expected).all()
+    net.fit(X, LABELS, epochs=1, verbose=0)
+    assert (classifier.output(X) == expected).all()
+    assert not (net.output(X) == expected).all()
+
+
+def test_a_network_that_ends_in_probabilities_gives_them():
+    from chainrule.ops import softmax
+
+    net = cr.Network(Dense(2), softmax, seed=0)
+    net.fit(X, LABELS, loss=cr.losses.NegativeLogLikelihood("probabilities"), epochs=1, verbose=0)
+    assert (net.predict_proba(X) == net.output(X)).all()
+
+
+def test_inputs_may_have_any_name():
+    net = cr.Network(Named(), seed=0)
+    x = {"dtype": X[:, :2], "shape": X[:, 2:]}
+    y = {"dtype": Y, "shape": Y}
+    history = net.fit(x, y, epochs=2, validation=0.2, verbose=0)
+    assert list(net.find_learning_rate(x, y, steps=5).losses)
+    assert net.evaluate(x, y)["loss"] < 2 * history["loss"][0]
+
+
+@dataclass(frozen=True)
+class Named(nn.Layer):
+    """Inputs and outputs that share their names, with each other and with arguments."""
+
+    head: Dense = Dense(2)
+
+    def __call__(self, x, run):
+        found = run.apply("head", self.head, x["dtype"] + x["shape"])
+        return {"dtype": found, "shape": -found}
 
 
 def test_summary_counts_the_reference_network():

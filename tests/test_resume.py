@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -22,7 +23,9 @@ from chainrule.errors import ConfigError, DataError, RunInUseError
 from chainrule.nn import BatchNorm, Dense, Dropout
 from chainrule.ops import relu
 from chainrule.storage import atomic, read_tensors
-from chainrule.train import EarlyStopping, Plateau
+from chainrule.train import EarlyStopping, History, Plateau, rate
+from chainrule.train.checkpoint import RunFolder
+from chainrule.train.prepare import Request
 
 PROGRAM = """
 import sys, numpy as np, chainrule as cr
@@ -221,6 +224,172 @@ def test_ctrl_c_stays_ignored_where_it_is_ignored(tmp_path):
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def noisy_fit(net, folder, **options):
+    """Dropout and the shuffle depend on the epochs and steps that were done before."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(53, 4)).astype("float32")
+    settings = {
+        "epochs": 4,
+        "batch_size": 5,
+        "run_dir": folder,
+        "resume": True,
+        "checkpoint_every": 7,
+        "verbose": 0,
+    }
+    return net.fit(x, (x[:, 0] > 0).astype("int32"), **{**settings, **options})
+
+
+def noisy_network():
+    return cr.Network(Dense(8), relu, Dropout(0.3), Dense(2), seed=1)
+
+
+class PressAt(cr.train.Callback):
+    """Ctrl-C after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.at = step
+
+    def chunk(self, chunk):
+        if chunk.step + len(chunk.losses) > self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_the_same_network_goes_on_where_ctrl_c_stopped_it(tmp_path, warm):
+    """As in a notebook, where the cell is run again: the epochs before the stop do not count twice."""
+    whole, stopped = noisy_network(), noisy_network()
+    if warm:
+        for i, net in enumerate((whole, stopped)):
+            noisy_fit(net, tmp_path / f"before {i}", epochs=2)
+    options = {"warm_start": warm, "schedule": cr.optim.Constant()}
+    expected = noisy_fit(whole, tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        noisy_fit(stopped, tmp_path / "run", **options, callbacks=[PressAt(17)])
+    found = noisy_fit(stopped, tmp_path / "run", **options)
+    assert found.sha256 == expected.sha256
+    assert found["loss"].tolist() == expected["loss"].tolist()
+    after = [
+        net.fit(np.ones((3, 4)), [0, 1, 0], epochs=1, warm_start=True, verbose=0) for net in (whole, stopped)
+    ]
+    assert after[0].sha256 == after[1].sha256
+
+
+def test_a_rate_that_was_found_by_trial_is_not_looked_for_again(tmp_path, monkeypatch):
+    options = {"learning_rate": "auto", "optimizer": "sgd"}
+    expected = noisy_fit(noisy_network(), tmp_path / "whole", **options).sha256
+    with pytest.raises(KeyboardInterrupt):
+        noisy_fit(noisy_network(), tmp_path / "run", **options, callbacks=[PressAt(17)])
+    monkeypatch.setattr(rate, "automatic_rate", None)
+    assert noisy_fit(noisy_network(), tmp_path / "run", **options).sha256 == expected
+
+
+def test_a_metric_may_leave_the_finite_numbers(tmp_path):
+    def infinite(output, target):
+        return cr.ops.log(0 * cr.ops.sum(output, -1))
+
+    options = {"metrics": [infinite]}
+    expected = noisy_fit(noisy_network(), tmp_path / "whole", **options).sha256
+    with pytest.raises(KeyboardInterrupt):
+        noisy_fit(noisy_network(), tmp_path / "run", **options, callbacks=[PressAt(17)])
+    found = noisy_fit(noisy_network(), tmp_path / "run", **options)
+    assert found.sha256 == expected
+    assert found["infinite"].tolist() == [-np.inf] * 4
+
+
+def test_a_rate_may_be_a_number_of_numpy(tmp_path):
+    assert len(noisy_fit(noisy_network(), tmp_path, learning_rate=np.float32(0.01))) == 4
+
+
+class Counter(cr.train.Callback):
+    """Has nothing to remember until the second epoch."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def epoch(self, end):
+        self.found.append(end.metrics["loss"])
+
+    def memory(self):
+        return {"found": self.found} if len(self.found) > 1 else {}
+
+    def remember(self, memory):
+        self.found = list(memory["found"])
+
+
+@pytest.mark.parametrize("stop", [5, 17, 30])
+def test_callbacks_are_reminded_by_their_kind(tmp_path, stop):
+    """Whatever stands between them, and whether they had something to remember or not."""
+
+    def callbacks():
+        return [
+            Counter(),
+            EarlyStopping(patience=9),
+            Plateau(patience=2),
+            EarlyStopping("accuracy", patience=9),
+        ]
+
+    first = callbacks()
+    noisy_fit(noisy_network(), tmp_path / "whole", callbacks=first)
+    with pytest.raises(KeyboardInterrupt):
+        noisy_fit(noisy_network(), tmp_path / "run", callbacks=[*callbacks(), PressAt(stop)])
+    again = callbacks()
+    noisy_fit(noisy_network(), tmp_path / "run", callbacks=[cr.train.Recorder(), *again])
+    assert again[0].found == first[0].found[-len(again[0].found) :]
+    assert [c.memory() for c in again[1:]] == [c.memory() for c in first[1:]]
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        ([], "a callback EarlyStopping more"),
+        ([EarlyStopping(), Plateau()], "without the callback Plateau"),
+        ([EarlyStopping("accuracy")], "the metric 'loss', now it is 'accuracy'"),
+    ],
+)
+def test_other_callbacks_are_refused(tmp_path, now, says):
+    noisy_fit(noisy_network(), tmp_path, callbacks=[EarlyStopping()])
+    with pytest.raises(ConfigError, match=says):
+        noisy_fit(noisy_network(), tmp_path, callbacks=now)
+
+
+def test_other_weights_and_other_validation_rows_are_refused(tmp_path):
+    x, y = np.ones((9, 4), "float32"), np.zeros(9, "int32")
+    noisy_fit(noisy_network(), tmp_path, sample_weight=np.arange(53), validation=(x, y))
+    for change in (
+        {"sample_weight": np.ones(53)},
+        {"validation": (2 * x, y)},
+        {"validation": (x, y, np.arange(9))},
+    ):
+        with pytest.raises(DataError, match="other data"):
+            noisy_fit(
+                noisy_network(), tmp_path, **{"sample_weight": np.arange(53), "validation": (x, y), **change}
+            )
+
+
+def test_a_history_of_any_length_is_saved(tmp_path):
+    """A file's header holds a million values; a checkpoint keeps all epochs, a model file 10,000 of them."""
+    net = noisy_network()
+    noisy_fit(net, tmp_path / "run")
+    fit = net._prepare(np.ones((9, 4)), np.zeros(9, int), Request(epochs=300_000))
+    rows = [
+        {"epoch": k, "loss": 1 / (k + 1), "accuracy": 0.5, "learning_rate": 0.1, "seconds": 0.0}
+        for k in range(250_000)
+    ]
+    rows[7]["loss"] = math.inf
+    net.history.rows = fit.history.rows = rows
+    fit.folder = RunFolder(tmp_path / "long", {}, resume=True)
+    fit._save()
+    fit.history = History()
+    fit.resume()
+    fit.folder.close()
+    assert fit.history.rows == rows
+    net.save(tmp_path / "model")
+    loaded = cr.load(tmp_path / "model").history
+    assert 5_000 < len(loaded) <= 10_000
+    assert loaded[-1] == rows[-1]
+    assert set(loaded["epoch"]) <= set(range(250_000))
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):

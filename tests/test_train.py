@@ -16,7 +16,7 @@ from chainrule import nn, ops
 from chainrule.errors import ConfigError, DataError, DivergenceError, ShapeError
 from chainrule.nn import BatchNorm, Dense, Dropout
 from chainrule.ops import relu, tanh
-from chainrule.train import Callback, EarlyStopping, Plateau, Progress, Recorder, Watch
+from chainrule.train import Callback, EarlyStopping, EpochEnd, Plateau, Progress, Recorder, Start, Watch
 from chainrule.train.prepare import Request
 
 rng = np.random.default_rng(0)
@@ -226,11 +226,72 @@ def test_early_stopping_returns_to_the_best_epoch():
     assert net.evaluate(X[held], noisy[held])["loss"] == pytest.approx(history["val_loss"][best], rel=1e-6)
 
 
+def test_every_callback_that_began_ends_whatever_the_others_do():
+    ended = []
+
+    class Ending(Callback):
+        def __init__(self, name, fails=""):
+            self.name, self.fails = name, fails
+
+        def begin(self, start):
+            if self.fails == "begin":
+                raise RuntimeError(self.name)
+
+        def chunk(self, chunk):
+            if self.fails == "chunk":
+                raise RuntimeError(self.name)
+
+        def end(self, history):
+            ended.append((self.name, history.seconds > 0))
+            if self.fails == "end":
+                raise RuntimeError(self.name)
+
+    for fails, expected in [("begin", "a"), ("chunk", "abc"), ("end", "abc")]:
+        ended.clear()
+        net = classifier()
+        with pytest.raises(RuntimeError, match="b"):
+            net.fit(X, LABELS, epochs=2, callbacks=[Ending("a"), Ending("b", fails), Ending("c")], **QUIET)
+        assert sorted(name for name, _ in ended) == list(expected)
+        assert all(timed for _, timed in ended) or fails == "begin"
+        assert (net.history is None) == (fails == "begin")
+
+
 def test_early_stopping_without_restore_keeps_the_last():
     history = classifier().fit(
         X, LABELS, epochs=3, callbacks=[EarlyStopping(restore=False, patience=50)], **QUIET
     )
     assert history.kept == 2
+
+
+def test_callbacks_begin_anew_in_every_fit():
+    stopping, plateau = EarlyStopping(patience=3), Plateau(patience=1)
+    for _ in range(2):
+        classifier().fit(X, LABELS, epochs=6, validation=0.2, callbacks=[stopping, plateau], **QUIET)
+        assert stopping.best_epoch >= 0
+        first = getattr(stopping, "first", (stopping.memory(), plateau.memory()))
+        stopping.first = first
+        assert (stopping.memory(), plateau.memory()) == first
+    classifier().fit(X, LABELS, epochs=2, callbacks=[stopping], **QUIET)  # now without validation
+    assert stopping.memory()["metric"] == "loss"
+
+
+def test_accuracy_is_better_when_larger_also_of_one_output_of_several():
+    stopping = EarlyStopping("val_accuracy/kind")
+    stopping.begin(Start(1, 1, 1, 1, 0, 1, "reference", ("loss", "val_loss", "val_accuracy/kind")))
+    found = [
+        stopping.improved(EpochEnd(k, k, {"val_accuracy/kind": v}, lambda: None))
+        for k, v in enumerate((0.5, 0.4, 0.6))
+    ]
+    assert found == [True, False, True]
+
+
+def test_whether_larger_is_better_must_be_said_of_ones_own_metric():
+    def f1(output, target):
+        return ops.sum(output, -1)
+
+    with pytest.raises(ConfigError, match="mode='max'"):
+        classifier().fit(X, LABELS, metrics=[f1], callbacks=[EarlyStopping("f1")], **QUIET)
+    classifier().fit(X, LABELS, metrics=[f1], callbacks=[EarlyStopping("f1", mode="max")], epochs=1, **QUIET)
 
 
 def test_plateau_divides_the_rate():
@@ -344,7 +405,9 @@ def test_an_explosion_is_found_at_the_same_step_whatever_the_chunks(chunk):
 
     def run(chunk):
         options = {"optimizer": cr.optim.SGD(1e-20), "epochs": 1, "batch_size": 5}
-        return failed(network(), X, target, chunk, loss=lambda o, t: ops.sum(ops.square(o), -1) * t, **options)
+        return failed(
+            network(), X, target, chunk, loss=lambda o, t: ops.sum(ops.square(o), -1) * t, **options
+        )
 
     message, state = run(chunk)
     assert "batch 5: the loss grew to" in message
@@ -386,7 +449,9 @@ def test_an_error_in_the_middle_of_a_step_leaves_a_whole_state():
     fit.chunk_steps = fit.pace = 1
     with pytest.raises(DataError, match="index 9"):
         fit.run()
-    half = whole._prepare(categories[:30], LABELS[np.arange(30)], Request(batch_size=10, shuffle=False, epochs=1))
+    half = whole._prepare(
+        categories[:30], LABELS[np.arange(30)], Request(batch_size=10, shuffle=False, epochs=1)
+    )
     half.total = fit.total
     half.run()
     assert all((fit.state[n] == v).all() for n, v in half.state.items())

@@ -33,6 +33,7 @@ from chainrule.train.prepare import (
     take_inputs,
 )
 from chainrule.train.rate import RateTest, choose_rates, range_test
+from chainrule.train.state import snapshot
 
 __all__ = ["Network"]
 
@@ -80,6 +81,13 @@ class Network:
         self._compiled: dict[tuple[int, str], Any] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What ``copy.deepcopy`` takes along: everything but compiled functions and the lock."""
+        return {k: v for k, v in vars(self).items() if k not in ("_compiled", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _compiled={}, _lock=threading.Lock())
+
     # ------------------------------------------------------------------ what is inside
 
     def build(self, *shape: int, dtype: npt.DTypeLike | None = None, **inputs: Spec) -> Network:
@@ -92,10 +100,15 @@ class Network:
         if not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
             raise ConfigError(f"build takes the sizes of one sample, such as build(28, 28); got {shape}")
         specs = inputs or {"x": Spec(tuple(shape), as_dtype(dtype or self.dtype))}
-        self.model = Model(self.layer, specs, self.dtype)
-        self._state = {name: p.initial(self.seed) for name, p in self.model.parameters.items()}
-        self._state |= {name: b.initial() for name, b in self.model.buffers.items()}
-        self._compiled = {}
+        return self._begin(Model(self.layer, specs, self.dtype))
+
+    def _begin(self, model: Model) -> Network:
+        """As if nothing had ever been learned."""
+        with self._lock:
+            self.model, self._state, self._compiled = model, model.initial(self.seed), {}
+            self.loss, self.metrics = None, {}
+        self.optimizer = self.history = None
+        self._slots, self._taken, self._past = {}, 0, 0
         return self
 
     def _built(self) -> Model:
@@ -176,7 +189,7 @@ class Network:
         [1.0, 1.0]
         """
         if self.model is None:
-            self.build(**sample_specs(take_inputs(x, self.dtype)))
+            self._begin(Model(self.layer, sample_specs(take_inputs(x, self.dtype)), self.dtype))
 
         def forward(arrays: Mapping[str, Array]) -> dict[str, Array]:
             self._state.update(arrays)
@@ -245,15 +258,20 @@ class Network:
             asks = "resume=True" if resume else "checkpoint_every"
             raise ConfigError(f"{asks} needs the folder of the run: give run_dir")
         fit = self._prepare(x, y, asked)
+        rule = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
         if run_dir is not None:
-            fit.settings = {**self._description(), **asked.description()}
+            objective = fit.objective
+            described = self._describe(objective.model, objective.losses, objective.metrics, rule)
+            fit.settings = {**described, **asked.description()}
             fit.folder = RunFolder(run_dir, fit.settings, resume=resume)
         try:
+            fit.resume()
             choose_rates(fit)
             try:
                 fit.run()
             finally:  # also after a stop or a divergence: the last good state
-                self._adopt(fit)
+                if fit.begun:
+                    self._adopt(fit, rule)
             if fit.folder is not None:
                 self.save(fit.folder.path / "model.safetensors")
         finally:
@@ -261,13 +279,16 @@ class Network:
                 fit.folder.close()
         return fit.history
 
-    def _adopt(self, fit: Fit) -> None:
+    def _adopt(self, fit: Fit, rule: optim.Rule) -> None:
         """Takes over what a fit has come to."""
-        model = self._built()
-        self._state = {name: fit.state[name] for name in (*model.parameters, *model.buffers)}
-        self._slots = {name: a for name, a in fit.state.items() if name not in self._state}
+        model = fit.objective.model
+        state = {name: fit.state[name] for name in (*model.parameters, *model.buffers)}
+        with self._lock:  # no prediction is compiled for one loss and kept for another
+            self.model, self._state, self._compiled = model, state, {}
+            self.loss, self.metrics = dict(fit.objective.losses), dict(fit.objective.metrics)
+        self.optimizer, self.history = rule, fit.history
+        self._slots = {name: a for name, a in fit.state.items() if name not in state}
         self._taken, self._past = fit.taken + fit.steps, fit.past + fit.position.epoch
-        self.history, self._compiled = fit.history, {}
 
     def find_learning_rate(
         self, x: Any, y: Any, *, low: float = 1e-6, high: float = 10.0, steps: int = 100, **options: Any
@@ -276,17 +297,18 @@ class Network:
         return range_test(self._prepare(x, y, Request(**{"epochs": 1, **options})), low, high, steps)
 
     def _prepare(self, x: Any, y: Any, asked: Request) -> Fit:
-        """Everything that can be refused is refused here, before a step is taken or a file written."""
+        """Everything that can be refused is refused here, before a step is taken or a file written, and the
+        network stays as it is."""
         inputs = take_inputs(x, self.dtype, self.model)
-        if self.model is None:
-            self.build(**sample_specs(inputs))
-        fit = prepare_fit(asked, self._built(), inputs, y, self._state, self.seed)
-        if asked.warm_start and self._slots.keys() == fit.state.keys() - self._state.keys():
-            fit.state.update(self._slots)
+        model, state = self.model, self._state
+        if model is None:
+            model = Model(self.layer, sample_specs(inputs), self.dtype)
+            state = model.initial(self.seed)
+        fit = prepare_fit(asked, model, inputs, y, state, self.seed)
+        if asked.warm_start and self._slots.keys() == fit.state.keys() - state.keys():
+            fit.state.update(snapshot(self._slots))
             fit.taken = self._taken
         fit.past = self._past
-        self.loss, self.metrics = dict(fit.objective.losses), dict(fit.objective.metrics)
-        self.optimizer = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
         return fit
 
     # ------------------------------------------------------------------ using what was learned
@@ -300,7 +322,7 @@ class Network:
         model = self._built()
         data, losses = prepare_data(take_inputs(x, self.dtype, model), y, sample_weight, self.loss, model)
         objective = Objective(model, losses, self.metrics, sample_specs(data.targets))
-        return Evaluator(objective, len(data), executor)(self._state, data.arrays, data.weight)
+        return Evaluator(objective, len(data), executor)(self._state, data.arrays)
 
     def output(self, x: Any, *, executor: str = "auto") -> Any:
         """The network's raw output, in inference mode: (n, …), or a dict of them by output."""
@@ -320,7 +342,8 @@ class Network:
         n = len(next(iter(arrays.values())))
         block = next((b for b in _BLOCKS if n <= b), _BLOCKS[-1])
         names, function = self._function(kind, block, executor)
-        state = [self._state[name] for name in (*model.parameters, *model.buffers)]
+        now = self._state  # a fit that ends meanwhile replaces it as a whole
+        state = [now[name] for name in (*model.parameters, *model.buffers)]
         parts = [
             function(*[_block(a, k, block) for a in arrays.values()], *state)
             for k in range(0, max(n, 1), block)
@@ -345,7 +368,8 @@ class Network:
                 nodes[name] = (
                     loss.predict(nodes[name]) if kind == "predict" else loss.probabilities(nodes[name])
                 )
-        if kind == "probabilities" and nodes == outputs:
+        known = [v for v in (self.loss or {}).values() if isinstance(v, loss_room.Loss)]
+        if kind == "probabilities" and not known:
             raise ConfigError("predict_proba needs a fit with a loss of classes, such as CrossEntropy")
         state = [
             run.inputs[name] if name in run.inputs else model.unused(name)
@@ -355,18 +379,22 @@ class Network:
 
     # ------------------------------------------------------------------ files
 
-    def _description(self) -> dict[str, Any]:
-        """The configuration as JSON; ConfigError where a part of it has no name in the closed tables."""
+    def _describe(
+        self,
+        model: Model,
+        losses: Mapping[str, Any] | None,
+        metrics: Mapping[str, Any],
+        optimizer: optim.Rule | None,
+    ) -> dict[str, Any]:
+        """The configuration as JSON; ConfigError where a part of it has no name."""
         return {
             "layer": to_json(self.layer),
             "dtype": self.dtype.name,
             "seed": self.seed,
-            "inputs": {
-                n: {"shape": list(s.shape), "dtype": s.dtype.name} for n, s in self._built().inputs.items()
-            },
-            "loss": None if self.loss is None else {n: to_json(v) for n, v in self.loss.items()},
-            "metrics": {name: m for name, m in self.metrics.items() if isinstance(m, str)},
-            "optimizer": None if self.optimizer is None else to_json(self.optimizer),
+            "inputs": {n: {"shape": list(s.shape), "dtype": s.dtype.name} for n, s in model.inputs.items()},
+            "loss": None if losses is None else {n: to_json(v) for n, v in losses.items()},
+            "metrics": {name: m for name, m in metrics.items() if isinstance(m, str)},
+            "optimizer": None if optimizer is None else to_json(optimizer),
         }
 
     def save(self, path: str | os.PathLike[str], *, optimizer_state: bool = False) -> None:
@@ -380,7 +408,7 @@ class Network:
         header = {
             "kind": "network",
             "chainrule": __version__,
-            **self._description(),
+            **self._describe(self._built(), self.loss, self.metrics, self.optimizer),
             "history": history,
             "steps": self._taken,
             "epochs": self._past,

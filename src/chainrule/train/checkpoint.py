@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.errors import ConfigError, DataError
+from chainrule.errors import ConfigError, DataError, ModelFileError
 from chainrule.storage import RunLock, atomic_write, read_tensors, write_tensors
 
 __all__ = ["RunFolder", "fingerprint"]
@@ -99,6 +99,8 @@ class RunFolder:
         if not (self.path / CHECKPOINT).exists():
             return None
         header, arrays = read_tensors(self.path / CHECKPOINT)
+        if header.get("kind") != "checkpoint":
+            raise ModelFileError(f"{self.path / CHECKPOINT} is no checkpoint; give the run's own folder")
         if header["data"] != data:
             raise DataError(
                 f"{self.path} was trained on other data: it has {header['data']}, this fit has {data}; "

@@ -104,7 +104,7 @@ def first_non_finite(program: Program, given: Mapping[Expr, Any]) -> Expr | None
 
 
 def gradient_norm(objective: Objective, steps: Steps, failed: Failure) -> float:
-    """√Σ g² over all parameters at the failed step, summed in float64; NaN where the loss itself is not finite."""
+    """√Σ g² over all parameters at the failed step, summed in float64; NaN where the loss is not finite."""
     rows = steps.index[failed.k : failed.k + 1]
     watches = [Watch(name, of="gradient") for name in objective.model.parameters]
     ready = epoch(objective.training(rows.size, watches), executor="reference")

@@ -23,19 +23,21 @@ class Evaluator:
         self.names = list(program.outputs)
         self.run = epoch(program, executor=executor)
 
-    def __call__(
-        self, state: Mapping[str, Array], data: Mapping[str, Array], weight: Array
-    ) -> dict[str, float]:
-        """The mean of the loss and of each metric: Σ w·v / Σ w, summed in float64."""
+    def __call__(self, state: Mapping[str, Array], data: Mapping[str, Array]) -> dict[str, float]:
+        """The mean of the loss and of each metric: Σ w·v / Σ w, summed in float64.
+
+        data    inputs, targets and the weight, in the program's order
+        """
+        arrays = list(data.values())
+        weight = arrays[-1]
         rows = np.arange(-(-len(weight) // self.block) * self.block)
         outside = rows >= len(weight)
         rows[outside] = 0
         index = rows.reshape(-1, self.block)
         sums = dict.fromkeys(self.names, 0.0)
-        arrays = [*data.values(), weight]
         if outside.any():
             index, tail = index[:-1], index[-1]
-            last = [a[tail] for a in data.values()]
+            last = [a[tail] for a in arrays[:-1]]
             fill = np.where(outside[-self.block :], 0, weight[tail]).astype(weight.dtype)
             self._add(sums, state, [*last, fill], np.arange(self.block)[None])
         self._add(sums, state, arrays, index)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chainrule.errors import DataError, nearest
 
 __all__ = ["History"]
+
+_MOST_ROWS = 10_000
 
 
 @dataclass(repr=False)
@@ -66,11 +69,18 @@ class History:
         """One JSON object per epoch; non-finite values become null, since JSON has no NaN."""
         return [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.rows]
 
+    def ending(self) -> dict[str, Any]:
+        """Everything but the rows."""
+        return {k: v for k, v in vars(self).items() if k != "rows"}
+
     def to_json(self) -> dict[str, Any]:
-        """The columns, so that a long history stays one list per metric, and how the fit ended."""
+        """One list per column, and how the fit ended. Of more than 10,000 epochs some are left out, evenly,
+        but never the last: the header of a model file is not for more."""
         lines = self.lines()
+        step = -(-len(lines) // _MOST_ROWS) or 1
+        lines = lines[(len(lines) - 1) % step :: step]
         columns = {name: [line[name] for line in lines] for name in self.columns()}
-        return {**{k: v for k, v in vars(self).items() if k != "rows"}, "columns": columns}
+        return {**self.ending(), "columns": columns}
 
     @staticmethod
     def from_json(saved: Mapping[str, Any]) -> History:
@@ -78,8 +88,27 @@ class History:
         rest = {k: v for k, v in saved.items() if k != "columns"}
         columns = saved["columns"]
         rows = zip(*columns.values(), strict=True)
-        return History(rows=[dict(zip(columns, map(_number, row), strict=True)) for row in rows], **rest)
+        named = [dict(zip(columns, map(_number, row), strict=True)) for row in rows]
+        return History(rows=named, **rest)
+
+    def table(self) -> npt.NDArray[np.float64]:
+        """(epochs, columns)"""
+        return np.array([list(row.values()) for row in self.rows], np.float64).reshape(
+            len(self), len(self.columns())
+        )
+
+    @staticmethod
+    def from_table(
+        table: npt.NDArray[np.float64], names: Sequence[str], ending: Mapping[str, Any]
+    ) -> History:
+        """What ``table``, ``columns`` and ``ending`` gave."""
+        rows = [dict(zip(names, map(float, row), strict=True)) for row in table]
+        return History(rows=[{**row, "epoch": int(row["epoch"])} for row in rows], **ending)
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float):
+        raise DataError(f"a history holds numbers, not {value!r}")
+    return value

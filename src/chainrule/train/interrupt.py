@@ -22,8 +22,8 @@ class Interrupt:
 def deferred_interrupt() -> Iterator[Interrupt]:
     """Inside, the first Ctrl-C only sets ``pressed``; the handler that was there before takes the second.
 
-    Nothing is installed outside the main thread, nor where Ctrl-C is ignored (a job in the background) or handled
-    by what Python does not know.
+    Nothing is installed outside the main thread, nor where Ctrl-C is ignored (a job in the background) or
+    handled by what Python does not know.
     """
     interrupt = Interrupt()
     before = signal.getsignal(signal.SIGINT)

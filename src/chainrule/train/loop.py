@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import numpy as np
 
 from chainrule import data as batching
 from chainrule import optim
+from chainrule.config import from_json, to_json
 from chainrule.errors import ConfigError
 from chainrule.executors import Array, Epoch, Program, epoch, resolve
 from chainrule.train import divergence
@@ -42,7 +45,9 @@ class Data:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        return {**self.inputs, **self.targets}
+        """All of them, in the order in which a program takes them; an input may be called like a target."""
+        inputs = {f"x/{name}": a for name, a in self.inputs.items()}
+        return {**inputs, **{f"y/{name}": a for name, a in self.targets.items()}, "weight": self.weight}
 
 
 @dataclass
@@ -59,7 +64,7 @@ class Position:
 
 @dataclass(eq=False)
 class Fit:
-    """One fit: what to do, and how far it has come. ``run`` may be called again on the same folder to go on.
+    """One fit: what to do, and how far it has come.
 
     state        parameters, buffers and optimizer slots by name; brought up to date in place
     schedule     factor(step, total, per_epoch) of every learning rate
@@ -98,6 +103,8 @@ class Fit:
         self.position = Position()
         self.history = History(executor=resolve(self.executor))
         self.kept: dict[str, Array] | None = None
+        self.remembered: list[list[Any]] | None = None  # (kind, memory) of callbacks, by a checkpoint
+        self.begun = False  # nothing was refused, and the state may have changed
         self.pace = 1
         self.began = self.saved = time.perf_counter()
         self.averages = optim.averaged(self.objective.rule, self.objective.model.parameters)
@@ -110,42 +117,43 @@ class Fit:
     # ------------------------------------------------------------------ the whole
 
     def run(self) -> History:
-        """All epochs that are left. On any exception ``state`` is a good one: that of the last complete step, or of
-        the last complete chunk of steps where one broke off in the middle."""
+        """All epochs that are left. On any exception ``state`` is a good one: that of the last complete step,
+        or of the last complete chunk of steps where one broke off in the middle."""
         self.began = time.perf_counter()
-        metrics = self._metric_names()
-        found = self.folder.load(fingerprint(self.data.arrays), self.settings) if self.folder else None
-        self._announce(metrics, found[0]["position"]["epoch"] if found else 0)
-        if found is not None:
-            self._restore(*found)
-        try:
+        with contextlib.ExitStack() as ends:
+            self._announce(ends)
             with deferred_interrupt() as interrupt:
                 while self.position.epoch < self.epochs and not self.position.stopped:
                     self._epoch(interrupt)
                     if interrupt.pressed:  # while an epoch was validated and saved
                         self._interrupted()
             self._finish()
-        finally:
-            self.history.seconds += time.perf_counter() - self.began
-            for callback in self.callbacks:
-                callback.end(self.history)
         return self.history
 
-    def _announce(self, metrics: tuple[str, ...], epoch: int) -> None:
+    def _announce(self, ends: contextlib.ExitStack) -> None:
+        """Begins every callback, and sees to it that each that began will end."""
         model = self.objective.model
         start = Start(
             samples=len(self.data),
             batch_size=min(self.batch_size, len(self.data)),
             steps_per_epoch=self.per_epoch,
             epochs=self.epochs,
-            epoch=epoch,
+            epoch=self.position.epoch,
             parameters=sum(p.spec.size for p in model.parameters.values()),
             executor=self.history.executor,
-            metrics=metrics,
+            metrics=self._metric_names(),
             note=self.note,
         )
         for callback in self.callbacks:
             callback.begin(start)
+            ends.callback(callback.end, self.history)
+        self._remind()
+        ends.callback(lambda: setattr(self.history, "seconds", self._seconds()))
+        self.begun = True
+
+    def _seconds(self) -> float:
+        """Spent so far, also before a resumption."""
+        return self.history.seconds + time.perf_counter() - self.began
 
     def _metric_names(self) -> tuple[str, ...]:
         program, _ = self.compiled(self.batch_size if self.full else self.tail)
@@ -158,7 +166,7 @@ class Fit:
             self.state.update(snapshot(self.kept))
         else:
             self.state.update(snapshot(self._evaluated()))
-            self.history.kept = self.position.epoch - 1
+            self.history.kept = self.position.epoch - (self.position.batch == 0)
         self.history.stopped = self.position.stopped or "epochs"
         self.history.sha256 = digest({name: self.state[name] for name in self.objective.model.parameters})
         if self.folder is not None:
@@ -188,6 +196,7 @@ class Fit:
             if interrupt.pressed:
                 self._interrupted()
             if stop:
+                self._save()
                 at.stopped = "callback"
                 return
             if (
@@ -213,7 +222,7 @@ class Fit:
         weight = at.sums["weight"] or 1.0
         row = {name: v / weight for name, v in at.sums.items() if name not in ("weight", "objective")}
         if self.evaluator is not None and self.validation is not None:
-            found = self.evaluator(self._evaluated(), self.validation.arrays, self.validation.weight)
+            found = self.evaluator(self._evaluated(), self.validation.arrays)
             row |= {f"val_{name}": value for name, value in found.items()}
         row["learning_rate"] = float(self._rates(self.steps - 1, 1)[0][0])
         row["seconds"] = at.seconds
@@ -345,6 +354,12 @@ class Fit:
 
     # ------------------------------------------------------------------ checkpoints
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of everything that decides the run and is in no configuration."""
+        held = {} if self.validation is None else self.validation.arrays
+        return fingerprint({**self.data.arrays, **{f"validation/{name}": a for name, a in held.items()}})
+
     def _save(self) -> None:
         if self.folder is None:
             return
@@ -353,32 +368,49 @@ class Fit:
         header = {
             "kind": "checkpoint",
             "settings": dict(self.settings),
-            "data": fingerprint(self.data.arrays),
-            "position": vars(self.position),
-            "history": {
-                **self.history.to_json(),
-                "seconds": self.history.seconds + time.perf_counter() - self.began,
-            },
-            "callbacks": [memory for c in self.callbacks if (memory := c.memory())],
+            "data": self.fingerprint,
+            "position": {**vars(self.position), "sums": to_json(self.position.sums)},
+            "past": self.past,
+            "taken": self.taken,
             "rates": self.rates,
+            "callbacks": [[type(c).__name__, memory] for c in self.callbacks if (memory := c.memory())],
+            "history": {**self.history.ending(), "seconds": self._seconds(), "names": self.history.columns()},
         }
-        self.folder.save(arrays, header)
+        self.folder.save({**arrays, "history": self.history.table()}, header)
         self.folder.history(self.history.lines())
         self.saved = time.perf_counter()
 
-    def _restore(self, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Goes back to where a checkpoint was made."""
-        remembering = [c for c in self.callbacks if c.memory()]
-        if len(remembering) != len(header["callbacks"]):
-            raise ConfigError(
-                f"this run was begun with {len(header['callbacks'])} callbacks that a checkpoint remembers, "
-                f"now there are {len(remembering)}; resume with the same ones, or start in another run_dir"
-            )
-        for callback, memory in zip(remembering, header["callbacks"], strict=True):
-            callback.remember(memory)
-        self.position = Position(**header["position"])
-        self.history = History.from_json(header["history"])
-        self.rates = dict(header["rates"])
+    def resume(self) -> None:
+        """Goes back to the folder's last checkpoint, if there is one."""
+        found = None if self.folder is None else self.folder.load(self.fingerprint, self.settings)
+        if found is None:
+            return
+        header, arrays = found
+        sums = from_json(header["position"]["sums"], {}, {})
+        self.position = Position(**{**header["position"], "sums": sums})
+        self.past, self.taken, self.rates = header["past"], header["taken"], dict(header["rates"])
+        self.remembered = header["callbacks"]
+        ending = dict(header["history"])
+        self.history = History.from_table(arrays.pop("history"), ending.pop("names"), ending)
         self.state.update({n.removeprefix("state/"): a for n, a in arrays.items() if n.startswith("state/")})
         kept = {n.removeprefix("kept/"): a for n, a in arrays.items() if n.startswith("kept/")}
         self.kept = kept or None
+
+    def _remind(self) -> None:
+        """Gives the callbacks what the checkpoint remembers of them, each kind in its order."""
+        if self.remembered is None:
+            return
+        waiting = list(self.callbacks)
+        for kind, memory in self.remembered:
+            place = next((i for i, c in enumerate(waiting) if type(c).__name__ == kind), None)
+            if place is None:
+                raise ConfigError(
+                    f"this run was begun with a callback {kind} more; resume with the same ones, or start in "
+                    "another run_dir"
+                )
+            waiting.pop(place).remember(memory)
+        if more := [type(c).__name__ for c in waiting if c.memory()]:
+            raise ConfigError(
+                f"this run was begun without the callback {more[0]}; resume with the same ones, or start in "
+                "another run_dir"
+            )

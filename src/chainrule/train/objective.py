@@ -12,7 +12,7 @@ import numpy as np
 from chainrule import losses, nn, optim
 from chainrule.autodiff import gradient
 from chainrule.errors import ConfigError, ShapeError, nearest
-from chainrule.executors import Program
+from chainrule.executors import Array, Program
 from chainrule.graph.expr import Expr, input, scope, substitute
 from chainrule.ops import cast, full_like, is_finite, where
 from chainrule.ops import sum as total
@@ -40,6 +40,11 @@ class Model:
         _, run = self.trace(self.batch_inputs(2), training=True)
         self.parameters, self.buffers = dict(run.parameters), dict(run.buffers)
         self.batch_statistics = run.uses_batch_statistics
+
+    def initial(self, seed: int) -> dict[str, Array]:
+        """First values of parameters and buffers by name."""
+        found = {name: p.initial(seed) for name, p in self.parameters.items()}
+        return {**found, **{name: b.initial() for name, b in self.buffers.items()}}
 
     def batch_inputs(self, batch: int) -> dict[str, Expr]:
         return {name: input(f"data/{name}", (batch, *s.shape), s.dtype) for name, s in self.inputs.items()}

@@ -19,6 +19,7 @@ from chainrule.train.callbacks import Callback
 from chainrule.train.loop import Data, Fit
 from chainrule.train.objective import Model, Objective
 from chainrule.train.progress import Progress
+from chainrule.train.state import snapshot
 
 __all__ = [
     "Metrics",
@@ -109,13 +110,13 @@ def prepare_fit(
         objective=Objective(
             model, losses, choose_metrics(asked.metrics, losses), sample_specs(data.targets), averaging
         ),
-        state={**state, **{name: np.zeros(s.shape, s.dtype) for name, s in slots.items()}},
+        state={**snapshot(state), **{name: np.zeros(s.shape, s.dtype) for name, s in slots.items()}},
         data=data,
         epochs=int(asked.epochs),
         batch_size=int(asked.batch_size),
         seed=seed,
         schedule=asked.resolved_schedule.factor,
-        rates=dict(optim.rate_names(rule)),
+        rates={name: r if r == "auto" else float(r) for name, r in optim.rate_names(rule).items()},
         callbacks=asked.callbacks,
         validation=held,
         shuffle=asked.shuffle,

@@ -38,7 +38,7 @@ def _trial(fit: Fit, rates: Array) -> Array:
     epochs = -(-len(rates) // per_epoch)
     orders = [batching.order(len(fit.data), fit.seed, e, True)[: per_epoch * rows] for e in range(epochs)]
     index = np.concatenate(orders).reshape(-1, rows)[: len(rates)]
-    arrays = [*fit.data.arrays.values(), fit.data.weight]
+    arrays = list(fit.data.arrays.values())
     dtype = fit.objective.model.dtype
     scalars = [
         np.arange(1, len(rates) + 1).astype(dtype),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chainrule.errors import ConfigError, nearest
+from chainrule.losses import METRICS
 from chainrule.train.callbacks import Callback, EpochEnd, Start
 
 __all__ = ["EarlyStopping", "Plateau"]
@@ -23,22 +24,35 @@ class _Monitor(Callback):
         if patience < 1 or min_delta < 0:
             raise ConfigError(f"patience must be ≥ 1 and min_delta ≥ 0, got {patience} and {min_delta}")
         self.metric, self.patience, self.min_delta, self.mode = metric, patience, min_delta, mode
+        self.following = metric or "loss"  # the metric in the present fit
         self.best, self.best_epoch, self.waited = math.inf, -1, 0
 
     def begin(self, start: Start) -> None:
-        self.metric = self.metric or ("val_loss" if "val_loss" in start.metrics else "loss")
-        if self.metric in start.metrics:
+        self.best, self.best_epoch, self.waited = math.inf, -1, 0
+        self.following = self.metric or ("val_loss" if "val_loss" in start.metrics else "loss")
+        if self.following in start.metrics:
+            self._check_mode()
             return
-        remedy = nearest(self.metric, start.metrics)
-        if self.metric.startswith("val_") and "val_loss" not in start.metrics:
+        remedy = nearest(self.following, start.metrics)
+        if self.following.startswith("val_") and "val_loss" not in start.metrics:
             remedy = f"give fit validation=0.2, or (x, y), for the metrics of unseen rows. {remedy}"
-        raise ConfigError(f"{type(self).__name__}: no metric {self.metric!r}; {remedy}")
+        raise ConfigError(f"{type(self).__name__}: no metric {self.following!r}; {remedy}")
+
+    def _kind(self) -> str:
+        """The metric alone: ``"accuracy"`` of ``"val_accuracy/head"``, where there are several outputs."""
+        return self.following.removeprefix("val_").partition("/")[0]
+
+    def _check_mode(self) -> None:
+        if self.mode == "auto" and self._kind() not in ("loss", *METRICS):
+            raise ConfigError(
+                f"{type(self).__name__}: whether larger is better is not known of your own metric "
+                f"{self.following!r}; give mode='max' or mode='min'"
+            )
 
     def improved(self, end: EpochEnd) -> bool:
         """Whether the metric is better than ever by more than ``min_delta``."""
-        metric = self.metric or "loss"
-        larger = self.mode == "max" or (self.mode == "auto" and metric.endswith(_LARGER_IS_BETTER))
-        value = -end.metrics[metric] if larger else end.metrics[metric]
+        larger = self.mode == "max" or (self.mode == "auto" and self._kind().endswith(_LARGER_IS_BETTER))
+        value = end.metrics[self.following] * (-1 if larger else 1)
         if value < self.best - self.min_delta:
             self.best, self.best_epoch, self.waited = value, end.epoch, 0
             return True
@@ -47,10 +61,15 @@ class _Monitor(Callback):
 
     def memory(self) -> dict[str, Any]:
         best = self.best if math.isfinite(self.best) else None
-        return {"metric": self.metric, "best": best, "best_epoch": self.best_epoch, "waited": self.waited}
+        return {"metric": self.following, "best": best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def remember(self, memory: Mapping[str, Any]) -> None:
-        self.metric, self.best_epoch, self.waited = memory["metric"], memory["best_epoch"], memory["waited"]
+        if memory["metric"] != self.following:
+            raise ConfigError(
+                f"{type(self).__name__}: this run was begun with the metric {memory['metric']!r}, now it is "
+                f"{self.following!r}; resume with the same, or start in another run_dir"
+            )
+        self.best_epoch, self.waited = memory["best_epoch"], memory["waited"]
         self.best = math.inf if memory["best"] is None else memory["best"]
 
 
@@ -102,6 +121,10 @@ class Plateau(_Monitor):
         if not 0 < factor < 1:
             raise ConfigError(f"Plateau: factor must lie between 0 and 1, got {factor}")
         self.factor, self.minimum, self.product = factor, minimum, 1.0
+
+    def begin(self, start: Start) -> None:
+        super().begin(start)
+        self.product = 1.0
 
     def epoch(self, end: EpochEnd) -> None:
         if not self.improved(end) and self.waited >= self.patience:
