@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import ops
+from chainrule import errors, ops
 from chainrule.autodiff import gradient
 from chainrule.executors import evaluate
 
@@ -91,6 +91,14 @@ def test_the_conventions_at_the_edges_hold(expression, point, value, slope):
     found = evaluate([y, gradient(ops.sum(y), x)], {x: point})
     np.testing.assert_allclose(found[0], value, rtol=1e-15)
     np.testing.assert_allclose(found[1], slope, rtol=1e-15)
+
+
+def test_the_table_of_errors_names_all_of_them_and_their_bases():
+    table = {name.strip("`"): base.strip("`") for name, base, _ in rows("| error | also a | means |")}
+    kinds = {name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")}
+    kinds["MismatchError"] = cr.testing.MismatchError
+    del kinds["ChainruleError"]
+    assert {name: kind.__bases__[1].__name__ for name, kind in kinds.items()} == table
 
 
 def test_the_pages_link_to_what_exists():

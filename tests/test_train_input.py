@@ -95,6 +95,9 @@ def test_one_metric_or_callback_needs_no_list() -> None:
     history = classify(metrics="error", callbacks=stopping)
     assert "error" in history.columns()
     assert stopping.best == history["error"][0]
+    recorder = Recorder("dense_0/b")
+    classify(callbacks=recorder)
+    assert list(recorder.keys()) == ["value:dense_0/b"]
 
 
 def confidence(output: ops.Expr, target: ops.Expr) -> ops.Expr:

@@ -128,7 +128,8 @@ def prepare_fit(
 
 def all_callbacks(callbacks: Any, verbose: int) -> list[Callback]:
     """One callback or several, each checked, and the progress unless the fit is silent."""
-    given = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    one = isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable)  # a Recorder is both
+    given = [callbacks] if one else list(callbacks)
     for callback in given:
         if not isinstance(callback, Callback):
             kind = isinstance(callback, type) and issubclass(callback, Callback)
