@@ -75,6 +75,7 @@ class Careless(Callback):
         (lambda: cr.Network([Dense(3), Dense(2)]), ConfigError, r"write Network\(\*layers\)"),
         (lambda: cr.Network(Dense(3)).build("4"), ConfigError, "sizes of one sample"),  # type: ignore[arg-type]
         (lambda: cr.Network(Dense(3)).build(0), ConfigError, "sizes of one sample"),
+        (lambda: cr.Network(Dense(3), seed=2**63), ConfigError, "seed must be an integer of 64 bits"),
     ],
 )
 def test_mistakes_are_refused_with_a_remedy(

@@ -64,8 +64,8 @@ class Network:
     def __init__(self, *layers: Any, seed: int = 0, dtype: npt.DTypeLike = "float32", **named: Any) -> None:
         single = len(layers) == 1 and not named and isinstance(layers[0], nn.Layer)
         self.layer = layers[0] if single and not _is_step(layers[0]) else nn.sequential(*layers, **named)
-        if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-            raise ConfigError(f"seed must be an integer, got {seed!r}")
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not -(2**63) <= seed < 2**63:
+            raise ConfigError(f"seed must be an integer of 64 bits, got {seed!r}")
         self.seed, self.dtype = int(seed), as_dtype(dtype)
         if self.dtype.kind != "f":
             raise ConfigError(f"dtype must be float32 or float64, got {self.dtype.name}")
