@@ -25,7 +25,8 @@ NAMES: dict[str, Any] = {name: getattr(cr, name) for name in ("data", "losses", 
 
 
 def statements(path: Path) -> Iterator[tuple[ast.stmt, str | None]]:
-    """Every statement of the Python blocks, at its line of the page, with what it is said to print."""
+    """Every statement of the Python blocks, at its line of the page, with what it is said to print:
+    the arrows in its comments, or for the last of a block the block of text that follows."""
     lines = path.read_text(encoding="utf-8").splitlines()
     opened = None
     for number, line in enumerate(lines):
@@ -34,19 +35,19 @@ def statements(path: Path) -> Iterator[tuple[ast.stmt, str | None]]:
         elif line == "```" and opened is not None:
             tree = ast.parse("\n".join(lines[opened:number]), path.name)
             ast.increment_lineno(tree, opened)
-            for statement in tree.body:
-                said = [
-                    m[1]
-                    for row in lines[statement.lineno - 1 : statement.end_lineno]
-                    if (m := ARROW.search(row))
-                ]
+            starts = [statement.lineno - 1 for statement in tree.body]
+            for statement, start, end in zip(tree.body, starts, [*starts[1:], number], strict=True):
+                said = [m[1] for row in lines[start:end] if (m := ARROW.search(row))]
+                if end == number and lines[end + 2 : end + 3] == ["```text"]:
+                    said = lines[end + 3 : lines.index("```", end + 3)]
                 yield statement, "\n".join(said) or None
             opened = None
 
 
 def matches(said: str, printed: str) -> bool:
-    """… stands for anything."""
-    return re.fullmatch(".*".join(map(re.escape, said.split("…"))), printed.strip()) is not None
+    """… stands for anything, and lines may be broken elsewhere."""
+    said, printed = (" ".join(text.split()) for text in (said, printed))
+    return re.fullmatch(".*".join(map(re.escape, said.split("…"))), printed) is not None
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", GUIDE], ids=lambda p: p.name)
