@@ -339,6 +339,7 @@ def test_float64_networks_compute_in_float64():
     ("wrong", "error", "says"),
     [
         (lambda: cr.Network(Dense(3), seed=1.5), ConfigError, "seed"),
+        (lambda: cr.Network(Dense(3), seed=2**63), ConfigError, "seed"),
         (lambda: cr.Network(Dense(3), dtype="int32"), ConfigError, "float32 or float64"),
         (lambda: cr.Network(Dense), ConfigError, "Dense"),
         (lambda: cr.Network(lambda z: z), ConfigError, None),
@@ -369,6 +370,8 @@ def test_a_network_of_byte_images_refuses_images_between_0_and_1():
     net.fit(images, images[:, 0] % 2, epochs=1, verbose=0)
     with pytest.raises(DataError, match="uint8"):
         net.predict(images / 255)
+    with pytest.raises(DataError, match="uint8"):
+        net.predict(images * 1e30)
     assert (net.output(images.astype("int64")) == net.output(images)).all()
 
 

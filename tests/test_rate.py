@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import DivergenceError
+from chainrule.errors import ConfigError, DivergenceError
 from chainrule.nn import Dense
 from chainrule.ops import relu, tanh
+from chainrule.train.prepare import Request
+from chainrule.train.rate import _trial
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(53, 4))
@@ -20,6 +22,29 @@ QUIET = {"verbose": 0, "schedule": cr.optim.Constant()}
 
 def network(seed=3):
     return cr.Network(Dense(6), tanh, Dense(2), seed=seed, dtype="float64")
+
+
+def test_groups_with_a_rate_of_their_own_keep_it_during_trials():
+    net = network().build(4, dtype="float64")
+
+    def losses(rate, **group):
+        rule = cr.optim.SGD(rate, groups=(cr.optim.Group("dense_0/*", **group),))
+        return _trial(net._prepare(X, Y, Request(optimizer=rule, batch_size=10)), rates, ["learning_rate"])
+
+    rates = np.full(20, 0.1)
+    expected = losses(0.1, frozen=True)
+    np.testing.assert_allclose(losses("auto", learning_rate=1e-30), expected, rtol=1e-12)
+
+
+def test_batches_of_weight_zero_take_part_in_no_trial():
+    found = network().find_learning_rate(X, Y, sample_weight=np.arange(53) < 2, batch_size=5, steps=20)
+    assert np.isfinite(found.losses).all()
+
+
+@pytest.mark.parametrize("wrong", [{"low": 0}, {"low": 1, "high": 0.1}, {"high": math.inf}, {"steps": 0}])
+def test_a_range_that_is_none_is_refused(wrong):
+    with pytest.raises(ConfigError, match="rates rise"):
+        network().find_learning_rate(X, Y, **wrong)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "lion"])

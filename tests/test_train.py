@@ -84,6 +84,93 @@ def test_a_batch_of_weight_zero_gives_no_nan():
     assert all(np.isfinite(v).all() for v in net.parameters.values())
 
 
+@pytest.mark.parametrize("batch", [10, 53])
+def test_a_weight_of_zero_hides_whatever_the_row_gives(batch):
+    """As in several tasks of which a sample has only some: the loss of the others may be NaN."""
+
+    def loss(output, target):
+        return ops.sum(ops.square(output), -1) + ops.log(target * ops.sum(ops.square(output), -1))
+
+    y, weight = np.ones(53), np.ones(53)
+    y[[3, 30]], weight[[3, 30]] = -1, 0
+    present = np.flatnonzero(weight)
+    masked, alone = network(), network()
+    options = {"loss": loss, "metrics": {"own": loss}, "epochs": 3, "batch_size": 53, **QUIET}
+    history = masked.fit(X, y, sample_weight=weight, **options)
+    expected = alone.fit(X[present], y[present], **options)
+    for name, value in alone.parameters.items():
+        np.testing.assert_allclose(masked[name], value, rtol=1e-9)
+    np.testing.assert_allclose(history["own"], expected["own"], rtol=1e-9)
+    found = masked.evaluate(X, y, sample_weight=weight)
+    assert found["own"] == pytest.approx(alone.evaluate(X[present], y[present])["own"], rel=1e-9)
+    masked.fit(X, y, sample_weight=weight, **{**options, "batch_size": batch})
+
+
+def test_rows_held_out_must_weigh_something():
+    with pytest.raises(DataError, match="rows held out"):
+        classifier().fit(X, LABELS, validation=0.1, sample_weight=np.arange(53) == 50, **QUIET)
+
+
+@pytest.mark.parametrize("shape", [(53,), (53, 1)])
+@pytest.mark.parametrize("dtype", ["bool", "int32", "float64"])
+def test_rows_held_out_are_stratified_also_for_one_output(shape, dtype):
+    labels = (np.arange(53) < 10).astype(dtype).reshape(shape)
+    layer = Dense(1) if len(shape) == 2 else Single()
+    net = cr.Network(layer, seed=1)
+    fit = net._prepare(X, labels, Request(loss="binary_cross_entropy", validation=0.2))
+    assert fit.validation.targets["y"].sum() == 2
+    assert len(fit.validation) == 11
+
+
+@dataclass(frozen=True)
+class Single(nn.Layer):
+    """One number for each sample, (batch,)."""
+
+    dense: Dense = Dense(1)
+
+    def __call__(self, x, run):
+        return run.apply("dense", self.dense, x)[:, 0]
+
+
+def test_an_output_without_an_axis_for_units_is_one_unit():
+    history = cr.Network(Single(), seed=1).fit(X, LABELS, epochs=1, **QUIET)
+    assert history["loss"][0] < 5
+    assert "accuracy" in history.columns()
+
+
+def test_whole_numbers_that_are_no_classes_can_be_held_out():
+    def loss(output, target):
+        return ops.square(output[:, 0] - ops.cast(target, output.dtype))
+
+    assert len(cr.Network(Dense(1)).fit(X, np.arange(53), loss=loss, validation=0.2, epochs=1, **QUIET)) == 1
+
+
+def own(output, target):
+    return ops.sum(ops.square(output), -1) * ops.cast(ops.sum(target, -1), output.dtype)
+
+
+@pytest.mark.parametrize(
+    ("y", "held", "says"),
+    [
+        (Y, Y[:, :1], r"rows of shape \(1,\), that of training \(2,\)"),
+        (LABELS[:, None], LABELS[:, None] + 0.5, "validation: y holds float"),
+    ],
+)
+def test_targets_of_ones_own_loss_are_held_out_as_they_are_trained_on(y, held, says):
+    with pytest.raises((ShapeError, DataError), match=says):
+        network().fit(X, y, loss=own, validation=(X, held), **QUIET)
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda x: x / 3, lambda x: x[:10], lambda x: x.tolist(), lambda x: x.astype("int64")]
+)
+def test_augmentation_keeps_shape_and_dtype(wrong):
+    images = rng.integers(0, 256, (53, 4)).astype("uint8")
+    net = cr.Network(nn.Rescale(), Dense(2))
+    with pytest.raises(ConfigError, match="must keep shape and dtype"):
+        net.fit(images, LABELS, augment=lambda x, seed, epoch: wrong(x), epochs=1, **QUIET)
+
+
 def test_same_seed_same_bits_and_other_seeds_differ():
     hashes = [classifier(seed=s).fit(X, LABELS, epochs=2, verbose=0).sha256 for s in (1, 1, 2)]
     assert hashes[0] == hashes[1] != hashes[2]

@@ -14,7 +14,7 @@ from chainrule.autodiff import gradient
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, Program
 from chainrule.graph.expr import Expr, input, scope, substitute
-from chainrule.ops import cast, full_like, is_finite, where
+from chainrule.ops import cast, full_like, guard, is_finite, where
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
 from chainrule.train.callbacks import Watch
@@ -75,6 +75,7 @@ class Objective:
     metrics: Mapping[str, str | Function]
     targets: Mapping[str, Spec]  # one sample of each target
     optimizer: optim.Rule | None = None
+    masks: bool = False  # whether training meets weights of 0, which must hide a loss that is not finite
 
     def target_inputs(self, batch: int) -> dict[str, Expr]:
         return {name: input(f"target/{name}", (batch, *s.shape), s.dtype) for name, s in self.targets.items()}
@@ -113,7 +114,7 @@ class Objective:
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         outputs, run = self.model.trace(x, training=False)
         weight = input("weight", (batch,), self.model.dtype)
-        sums = {name: total(v * weight) for name, v in self.per_sample(outputs, y).items()}
+        sums = {name: total(guard(weight, v)) for name, v in self.per_sample(outputs, y).items()}
         return Program(
             {**sums, "weight": total(weight)}, [*x.values(), *y.values(), weight], (), [*run.inputs.values()]
         )
@@ -127,7 +128,7 @@ class Objective:
         outputs, run = self.model.trace(x, training=True, seed=seed, step=step)
         values = self.per_sample(outputs, y)
         with scope("", operation="objective"):
-            sums = {name: total(v * weight) for name, v in values.items()}
+            sums = {name: self._weighted_sum(v, weight) for name, v in values.items()}
             weights = total(weight)
             shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
             θ = {name: run.inputs[name] for name in self.model.parameters}
@@ -135,7 +136,9 @@ class Objective:
                 name: input(name, s.shape, s.dtype)
                 for name, s in optim.slot_specs(rule, self.model.parameters).items()
             }
-            penalties = [self._penalty(v, weight, shares) for v in run.losses.values()]
+            penalties = [
+                self._weighted_sum(v, weight) / shares if v.shape else v for v in run.losses.values()
+            ]
             penalty = optim.penalty(rule, θ, self.model.parameters)
             penalties += [] if penalty is None else [penalty]
             objective = sums["loss"] / shares
@@ -166,9 +169,9 @@ class Objective:
             healthy=is_finite(delivered["objective"]),
         )
 
-    def _penalty(self, value: Expr, weight: Expr, shares: Expr) -> Expr:
-        """A scalar penalty as it is; one value per sample as the weighted mean."""
-        return value if not value.shape else total(value * weight) / shares
+    def _weighted_sum(self, values: Expr, weight: Expr) -> Expr:
+        """Σ w·v over the batch; a weight of 0 leaves its row out, whatever v is there."""
+        return total(guard(weight, values) if self.masks else values * weight)
 
 
 def _checked(function: Function, output: Expr, target: Expr, what: str) -> Expr:

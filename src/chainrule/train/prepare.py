@@ -102,13 +102,19 @@ def prepare_fit(
         raise ConfigError(f"nothing can be learned: {reason}; add a layer such as Dense, or free a group")
     data, losses = prepare_data(inputs, y, asked.sample_weight, asked.loss, model)
     data, held = _with_validation(asked.validation, data, losses, model, seed)
+    targets = sample_specs(data.targets)
     full, tail = door.plan(len(data), int(asked.batch_size), merge_single=model.batch_statistics)
     per_epoch = full + (tail > 0)
     averaging = optim.resolve_average(rule, int(asked.epochs) * per_epoch, per_epoch)
     slots = optim.slot_specs(rule, model.parameters)
     return Fit(
         objective=Objective(
-            model, losses, choose_metrics(asked.metrics, losses), sample_specs(data.targets), averaging
+            model,
+            losses,
+            choose_metrics(asked.metrics, losses),
+            targets,
+            averaging,
+            masks=not data.weight.all(),
         ),
         state={**snapshot(state), **{name: np.zeros(s.shape, s.dtype) for name, s in slots.items()}},
         data=data,
@@ -118,7 +124,7 @@ def prepare_fit(
         schedule=asked.resolved_schedule.factor,
         rates={name: r if r == "auto" else float(r) for name, r in optim.rate_names(rule).items()},
         callbacks=asked.callbacks,
-        validation=held,
+        validation=None if held is None else _as_trained_on(held, targets),
         shuffle=asked.shuffle,
         augment=_augmenter(asked.augment, model),
         executor=asked.executor,
@@ -166,7 +172,16 @@ def _augmenter(augment: Any, model: Model) -> Callable[[dict[str, Array], int, i
         return None
     if list(model.inputs) != ["x"]:
         raise ConfigError(f"augment works on one array of images, the network takes {sorted(model.inputs)}")
-    return lambda inputs, seed, epoch: {"x": augment(inputs["x"], seed=seed, epoch=epoch)}
+
+    def augmented(inputs: dict[str, Array], seed: int, epoch: int) -> dict[str, Array]:
+        x, given = augment(inputs["x"], seed=seed, epoch=epoch), inputs["x"]
+        if not isinstance(x, np.ndarray) or x.shape != given.shape or x.dtype != given.dtype:
+            found = f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+            wanted = f"{given.dtype}{list(given.shape)}"
+            raise ConfigError(f"augment gave {found} for {wanted}; it must keep shape and dtype")
+        return {"x": x}
+
+    return augmented
 
 
 def sample_specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:
@@ -196,7 +211,8 @@ def _as_trained(found: Array, dtype: np.dtype, name: str) -> Array:
     """The array in the dtype that the network was built for, if every value survives."""
     if found.dtype == dtype:
         return found
-    cast = found.astype(dtype)
+    with np.errstate(invalid="ignore"):
+        cast = found.astype(dtype)
     if dtype.kind != "f" and not np.array_equal(cast, found):
         raise DataError(
             f"{name} holds {found.dtype.name} values, the network was built for {dtype.name}, which cannot "
@@ -228,7 +244,7 @@ def choose_losses(loss: Any, targets: Mapping[str, Array], outputs: Mapping[str,
 
 def _default_loss(y: Array, output: Spec) -> Any:
     """Maximum likelihood: classes are categorical (two on one output: Bernoulli), numbers Gaussian."""
-    outputs = output.shape[-1]
+    outputs = output.shape[-1] if output.ndim > 1 else 1
     if y.dtype.kind not in "biu":
         if y.ndim == 1 and output.ndim == 2 and outputs > 1:
             raise DataError(
@@ -293,10 +309,36 @@ def _weights(weight: Any, rows: int, dtype: np.dtype) -> Array:
 
 def hold_out(data: Data, share: float, seed: int) -> tuple[Data, Data]:
     """(training, validation): a share of the rows is held out, stratified where the target is of classes."""
+    train, held = door.split(len(data), share, seed, stratify=_classes(data))
+    parts = take_rows(data, train), take_rows(data, held)
+    for part, name in zip(parts, ("left for training", "held out"), strict=True):
+        if not part.weight.any():
+            raise DataError(f"sample_weight is 0 in all {len(part)} rows {name}; give (x, y) as validation")
+    return parts
+
+
+def _classes(data: Data) -> Array | None:
+    """The class of every row: whole numbers that recur, or 0 and 1 in one column; else None."""
     (target, *others) = data.targets.values()
-    classes = not others and target.ndim == 1 and target.dtype.kind in "iu"
-    train, held = door.split(len(data), share, seed, stratify=target if classes else None)
-    return take_rows(data, train), take_rows(data, held)
+    column = target.reshape(len(target), -1)
+    if others or column.shape[1] != 1:
+        return None
+    found = np.unique(column)
+    whole = target.ndim == 1 and target.dtype.kind in "iu" and 2 * len(found) <= len(column)
+    return column[:, 0] if whole or np.isin(found, (0, 1)).all() else None
+
+
+def _as_trained_on(held: Data, specs: Mapping[str, Spec]) -> Data:
+    """Targets of the shape and dtype that were trained on. (Losses see to it; a user's function cannot.)"""
+    targets = {}
+    for name, spec in specs.items():
+        found = held.targets[name]
+        if found.shape[1:] != spec.shape:
+            raise ShapeError(
+                f"validation: {name} has rows of shape {found.shape[1:]}, that of training {spec.shape}"
+            )
+        targets[name] = _as_trained(found, spec.dtype, f"validation: {name}")
+    return Data(held.inputs, targets, held.weight)
 
 
 def take_rows(data: Data, rows: Array) -> Data:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chainrule import data as batching
-from chainrule.errors import DivergenceError
+from chainrule.errors import ConfigError, DivergenceError
 from chainrule.executors import Array
 from chainrule.train.loop import Fit
 from chainrule.train.state import snapshot
@@ -30,8 +31,11 @@ class RateTest:
     suggestion: float
 
 
-def _trial(fit: Fit, rates: Array) -> Array:
-    """The losses of steps at the given rates, from a copy of the state; fewer where the numbers gave out."""
+def _trial(fit: Fit, rates: Array, tried: Collection[str]) -> Array:
+    """The losses of steps at the given rates, from a copy of the state; fewer where the numbers gave out.
+
+    tried    the groups that take these rates; the others keep their own
+    """
     state, rows = snapshot(fit.state), min(fit.batch_size, len(fit.data))
     _, ready = fit.compiled(rows)
     per_epoch = max(len(fit.data) // rows, 1)
@@ -45,8 +49,10 @@ def _trial(fit: Fit, rates: Array) -> Array:
         np.full(len(rates), fit.seed),
         np.arange(len(rates)),
     ]
-    done, found = ready.run(state, arrays, index, [*scalars, *[rates.astype(dtype)] * len(fit.rates)])
-    return found["loss"][:done].astype(np.float64) / found["weight"][:done]
+    for name, own in fit.rates.items():
+        scalars.append(rates.astype(dtype) if name in tried else np.full(len(rates), own, dtype))
+    _, found = ready.run(state, arrays, index, scalars)
+    return found["loss"].astype(np.float64) / np.where(found["weight"] > 0, found["weight"], 1)
 
 
 def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateTest:
@@ -57,8 +63,10 @@ def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100
     fastest per decade is told apart from noise too seldom. The first ten steps, of which the average is one
     of few, do not count.
     """
+    if not 0 < low < high < np.inf or not isinstance(steps, int | np.integer) or steps < 1:
+        raise ConfigError(f"rates rise from low > 0 to high in some steps, got {low}, {high} and {steps}")
     rates = np.geomspace(low, high, steps)
-    losses = _trial(fit, rates)
+    losses = _trial(fit, rates, fit.rates)
     smooth, running, best = [], 0.0, np.inf
     for k, loss in enumerate(losses):
         running = 0.9 * running + 0.1 * float(loss)
@@ -93,7 +101,7 @@ def automatic_rate(fit: Fit) -> float:
     steps = max(10, min(_AUTO_STEPS, fit.total))
     best, found = np.inf, 0.0
     for rate in 10.0 ** -np.arange(8):
-        losses = _trial(fit, np.full(steps, rate))
+        losses = _trial(fit, np.full(steps, rate), [name for name, r in fit.rates.items() if r == "auto"])
         reached = float(np.mean(losses[-max(steps // 4, 1) :])) if len(losses) == steps else np.inf
         if found and reached >= best:
             return found
