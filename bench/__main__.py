@@ -15,7 +15,7 @@ from bench.subjects import SUBJECTS
 from bench.workloads import WORKLOADS
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
-ROUNDS, SECONDS = (3, 0.5) if QUICK else (5, 2.0)
+ROUNDS, SECONDS = (3, 0.5) if QUICK else (3, 1.5)
 GATES = {("a", "PyTorch eager, fused"): 1.3}  # the reference executor's time over the peer's, at most
 PEERS = ("torch", "jax", "scikit-learn")
 EXPLANATION = [
