@@ -139,25 +139,24 @@ def killed_runs(tmp_path, count: int, epochs: int) -> None:
     )
     seconds = time.perf_counter() - began
     moments, killed = random.Random(7), 0
-    while killed < count:
-        folder = tmp_path / f"run {killed}"
-        for attempt in itertools.count():
-            patience = (
-                moments.uniform(0.3, 1) * seconds * 1.2**attempt
-            )  # a busy machine must come through too
-            process = subprocess.Popen(
-                [sys.executable, "-c", program, folder], stdout=subprocess.PIPE, text=True
-            )
+    for run in itertools.count():
+        patience = 0.95 * seconds
+        while True:
+            command = [sys.executable, "-c", program, tmp_path / f"run {run}"]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             try:
-                out, _ = process.communicate(timeout=patience)
+                out, _ = process.communicate(timeout=moments.uniform(0.3, 1) * patience)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 killed += 1
+                patience *= 1.2  # on a machine that has become busy it must come through too
                 continue
             assert process.returncode == 0
             assert out == whole.stdout
             break
+        if killed >= count:
+            return
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
