@@ -267,6 +267,25 @@ def test_nesterov_takes_its_gradient_at_the_look_ahead_and_watches_the_parameter
     np.testing.assert_allclose(net["dense_1/W"], W, rtol=1e-10)
 
 
+def test_each_callback_receives_what_it_asked_for_and_no_more():
+    narrow = Recorder(Watch("*/W", of="gradient", reduce=ops.norm), every=2)
+    wide = Recorder(Watch("*/b", of="gradient"), "dense_0/W", every=3)
+    network().fit(X, Y, epochs=2, batch_size=10, callbacks=[narrow, wide], **QUIET)
+    assert sorted(narrow) == ["gradient:dense_0/W:norm", "gradient:dense_1/W:norm"]
+    assert sorted(wide) == ["gradient:dense_0/b", "gradient:dense_1/b", "value:dense_0/W"]
+    assert len(narrow["gradient:dense_0/W:norm"]) == len(narrow.steps) == 6
+    assert len(wide["gradient:dense_0/b"]) == len(wide.steps) == 4
+
+
+def test_two_reductions_of_one_name_are_told_apart():
+    watches = [
+        Watch("dense_0/W", reduce=lambda a: ops.norm(a)),
+        Watch("dense_0/W", reduce=lambda a: ops.mean(a)),
+    ]
+    with pytest.raises(ConfigError, match="both are called '<lambda>'"):
+        network().fit(X, Y, callbacks=[Recorder(*watches)], **QUIET)
+
+
 def test_unknown_watch_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'dense_0/W'"):
         network().fit(X, Y, callbacks=[Recorder("dense_0/w")], **QUIET)

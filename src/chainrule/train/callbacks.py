@@ -6,6 +6,7 @@ values become outputs of the graph, and arrive at the end of a chunk of steps. A
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -42,8 +43,16 @@ class Watch:
 
     def key(self, name: str) -> str:
         """The key of one node's value: ``"gradient:dense_0/W"``, ``"gradient:dense_0/W:norm"``."""
-        suffix = "" if self.reduce is None else f":{getattr(self.reduce, '__name__', 'reduced')}"
-        return f"{self.of}:{name}{suffix}"
+        return ":".join((self.of, name, *self._reduced()))
+
+    def _reduced(self) -> tuple[str, ...]:
+        return () if self.reduce is None else (getattr(self.reduce, "__name__", "reduced"),)
+
+    def takes(self, key: str) -> bool:
+        """Whether a key is one of those that this watch asked for, and not another's."""
+        of, name, *reduced = key.split(":")
+        same = of == self.of and tuple(reduced) == self._reduced()
+        return same and (name == self.names or fnmatch.fnmatchcase(name, self.names))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -346,8 +345,12 @@ class Fit:
         answers = []
         for callback in self.callbacks:
             due = steps % callback.every == 0 if watched and callback.watch else np.zeros(len(steps), bool)
-            patterns = [w.key(w.names) for w in callback.watch] if due.any() else []
-            seen = {k: v[due] for k, v in found.items() if any(fnmatch.fnmatchcase(k, p) for p in patterns)}
+            keys = (
+                [k for k in found if ":" in k and any(w.takes(k) for w in callback.watch)]
+                if due.any()
+                else []
+            )
+            seen = {key: found[key][due] for key in keys}
             chunk = Chunk(self.position.epoch, step, losses, rate, samples, seen, steps[due])
             answers.append(callback.chunk(chunk))
         return any(answers)

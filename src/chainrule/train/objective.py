@@ -67,6 +67,18 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
+class _Forward:
+    """A step up to its objective: what it reads, what it computes on the way, what it delivers."""
+
+    batch: list[Expr]
+    t: Expr
+    run: nn.Run
+    θ: dict[str, Expr]
+    slots: dict[str, Expr]
+    delivered: dict[str, Expr]
+
+
+@dataclass(frozen=True, eq=False)
 class Objective:
     """Losses and metrics, one value per sample each, for every output by name; and the optimizer."""
 
@@ -121,52 +133,51 @@ class Objective:
 
     def training(self, batch: int, watches: Sequence[Watch] = ()) -> Program:
         """One step: forward, backward, update; the loss is the batch's weighted mean plus penalties."""
-        rule, dtype = self.rule, self.model.dtype
+        rule, step = self.rule, self._forward(batch)
+        θ, slots = step.θ, step.slots
+        seen = {**step.run.outputs, **θ}
+        g = _gradients(step.delivered["objective"], θ, seen, watches)
+        at = optim.look_ahead(rule, θ, slots)
+        g, delivered, buffers, seen = _moved(at, θ, g, step.delivered, step.run.updates, seen)
+        rates = {name: input(name, (), self.model.dtype) for name in optim.rate_names(rule)}
+        with scope("", operation="optimizer"):
+            own = {name: g[name] for name in θ}
+            new_θ, new_slots = optim.apply_rule(rule, self.model.parameters, θ, own, slots, step.t, rates)
+        return Program(
+            outputs={**delivered, **_watched(watches, {**seen, **θ}, g, θ, new_θ)},
+            batch=step.batch,
+            scalars=[step.t, step.run.seed, step.run.step, *rates.values()],
+            state=[*step.run.inputs.values(), *slots.values()],
+            updates={**new_θ, **new_slots, **buffers},
+            healthy=is_finite(delivered["objective"]),
+        )
+
+    def _forward(self, batch: int) -> _Forward:
+        """The graph of one step up to what it makes small."""
+        dtype, parameters = self.model.dtype, self.model.parameters
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
-        weight, t = input("weight", (batch,), dtype), input("t", (), dtype)
+        weight = input("weight", (batch,), dtype)
         seed, step = input("seed", (), "int64"), input("step", (), "int64")
         outputs, run = self.model.trace(x, training=True, seed=seed, step=step)
         values = self.per_sample(outputs, y)
+        θ = {name: run.inputs[name] for name in parameters}
         with scope("", operation="objective"):
             sums = {name: self._weighted_sum(v, weight) for name, v in values.items()}
             weights = total(weight)
             shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
-            θ = {name: run.inputs[name] for name in self.model.parameters}
-            slots = {
-                name: input(name, s.shape, s.dtype)
-                for name, s in optim.slot_specs(rule, self.model.parameters).items()
-            }
-            penalties = [
-                self._weighted_sum(v, weight) / shares if v.shape else v for v in run.losses.values()
-            ]
-            penalty = optim.penalty(rule, θ, self.model.parameters)
-            penalties += [] if penalty is None else [penalty]
             objective = sums["loss"] / shares
-            for p in penalties:
-                objective = objective + p
-        watched = {**run.outputs, **θ}
-        wanted = [n for w in watches if w.of == "gradient" for n in _matching(w.names, watched)]
-        wrt = dict.fromkeys([*θ, *wanted])
-        g = dict(zip(wrt, gradient(objective, [watched[n] for n in wrt]), strict=True))
-        delivered = {**sums, "weight": weights, "objective": objective}
-        rates = {name: input(name, (), dtype) for name in optim.rate_names(rule)}
-        at = optim.look_ahead(rule, θ, slots)
-        g, delivered, buffers, moved = _moved(at, θ, g, delivered, run.updates, watched)
-        watched = {**moved, **θ}
-        with scope("", operation="optimizer"):
-            new_θ, new_slots = optim.apply_rule(
-                rule, self.model.parameters, θ, {n: g[n] for n in θ}, slots, t, rates
-            )
-        for w in watches:
-            for name in _matching(w.names, watched):
-                delivered[w.key(name)] = _watched(w, name, watched, g, θ, new_θ)
-        return Program(
-            outputs=delivered,
+            for v in run.losses.values():
+                objective = objective + (self._weighted_sum(v, weight) / shares if v.shape else v)
+            if (penalty := optim.penalty(self.rule, θ, parameters)) is not None:
+                objective = objective + penalty
+        specs = optim.slot_specs(self.rule, parameters)
+        return _Forward(
             batch=[*x.values(), *y.values(), weight],
-            scalars=[t, seed, step, *rates.values()],
-            state=[*run.inputs.values(), *slots.values()],
-            updates={**new_θ, **new_slots, **buffers},
-            healthy=is_finite(delivered["objective"]),
+            t=input("t", (), dtype),
+            run=run,
+            θ=θ,
+            slots={name: input(name, spec.shape, spec.dtype) for name, spec in specs.items()},
+            delivered={**sums, "weight": weights, "objective": objective},
         )
 
     def _weighted_sum(self, values: Expr, weight: Expr) -> Expr:
@@ -197,6 +208,15 @@ def _moved(
     return [{name: next(nodes) for name in group} for group in groups]
 
 
+def _gradients(
+    objective: Expr, θ: Mapping[str, Expr], seen: Mapping[str, Expr], watches: Sequence[Watch]
+) -> dict[str, Expr]:
+    """∂objective/∂x for every parameter, and for whatever else is watched."""
+    wanted = [name for w in watches if w.of == "gradient" for name in _matching(w.names, seen)]
+    names = list(dict.fromkeys([*θ, *wanted]))
+    return dict(zip(names, gradient(objective, [seen[name] for name in names]), strict=True))
+
+
 def _matching(pattern: str, names: Mapping[str, Expr]) -> list[str]:
     found = [n for n in names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
     if not found:
@@ -205,18 +225,30 @@ def _matching(pattern: str, names: Mapping[str, Expr]) -> list[str]:
 
 
 def _watched(
-    w: Watch,
-    name: str,
-    values: Mapping[str, Expr],
+    watches: Sequence[Watch],
+    seen: Mapping[str, Expr],
     g: Mapping[str, Expr],
     θ: Mapping[str, Expr],
     new: Mapping[str, Expr],
-) -> Expr:
-    if w.of == "update" and name not in θ:
-        raise ConfigError(f"Watch: {name!r} is not a parameter, so it has no update; {nearest(name, θ)}")
-    found = {
-        "value": lambda: values[name],
-        "gradient": lambda: g[name],
-        "update": lambda: new[name] - θ[name] if name in new else full_like(θ[name], 0),
-    }[w.of]()
-    return found if w.reduce is None else w.reduce(found)
+) -> dict[str, Expr]:
+    """What is watched, by key."""
+    found: dict[str, Expr] = {}
+    reduced: dict[str, Any] = {}
+    for w in watches:
+        for name in _matching(w.names, seen):
+            key = w.key(name)
+            if reduced.setdefault(key, w.reduce) is not w.reduce:
+                raise ConfigError(
+                    f"Watch: two functions reduce {key.rpartition(':')[0]!r} and both are called "
+                    f"{key.rpartition(':')[2]!r}; give one of them another name"
+                )
+            if w.of == "update":
+                if name not in θ:
+                    raise ConfigError(
+                        f"Watch: {name!r} is not a parameter, so it has no update; {nearest(name, θ)}"
+                    )
+                value = new[name] - θ[name] if name in new else full_like(θ[name], 0)
+            else:
+                value = g[name] if w.of == "gradient" else seen[name]
+            found[key] = value if w.reduce is None else w.reduce(value)
+    return found
