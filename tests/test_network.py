@@ -18,6 +18,7 @@ from chainrule import nn
 from chainrule.errors import ConfigError, DataError, ModelFileError, ShapeError
 from chainrule.nn import Dense
 from chainrule.ops import relu, tanh
+from chainrule.storage import read_tensors, write_tensors
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(200, 4)).astype("float32")
@@ -113,11 +114,22 @@ def test_warm_start_goes_on_after_a_file(tmp_path):
         (lambda h: h.update(metrics=["nonsense"]), "nonsense"),
         (lambda h: h.update(seed="three"), "seed"),
         (lambda h: h["inputs"]["x"].update(shape=[2**40]), None),
+        (lambda h: h["inputs"]["x"].update(shape=[-4]), "non-negative"),
+        (lambda h: h["inputs"]["x"].update(shape="4"), "non-negative"),
+        (lambda h: h.update(loss={"y": 5}), "loss"),
+        (lambda h: h.update(loss={"y": {"function": "relu"}}), "relu"),
+        (lambda h: h.update(loss={"y": h["layer"]}), "loss"),
+        (lambda h: h.update(optimizer=h["loss"]["y"]), "optimizer"),
+        (lambda h: h.update(seed=2**70), "seed"),
+        (lambda h: h.update(steps="many"), "many"),
+        (lambda h: h.update(steps=[]), None),
+        (lambda h: h["history"]["columns"].update(loss=["low"] * 5), "low"),
+        (lambda h: h["history"]["columns"].update(loss=[0.5]), None),
+        (lambda h: h["history"].update(rows=[]), "rows"),
+        (lambda h: h.update(history=[]), None),
     ],
 )
 def test_a_header_that_describes_no_network_is_refused(classifier, tmp_path, change, says):
-    from chainrule.storage import read_tensors, write_tensors
-
     classifier.save(tmp_path / "m")
     header, arrays = read_tensors(tmp_path / "m")
     change(header)
@@ -126,6 +138,46 @@ def test_a_header_that_describes_no_network_is_refused(classifier, tmp_path, cha
     with pytest.raises(ModelFileError, match=says):
         cr.load(tmp_path / "bad")
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda a: a.update({"dense_0/W": a["dense_0/W"].astype("float64")}), "dense_0/W"),
+        (lambda a: a.update({"dense_0/W": a["dense_0/W"].astype("int64")}), "dense_0/W"),
+        (lambda a: a.pop("optimizer/v/dense_1/b"), "optimizer/v/dense_1/b"),
+        (lambda a: a.update({"optimizer/v/dense_1/b": np.zeros((2, 2), "float32")}), "optimizer/v/dense_1/b"),
+        (lambda a: a.update({"optimizer/w/dense_1/b": np.zeros(2, "float32")}), "optimizer/w/dense_1/b"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(classifier, tmp_path, change, says):
+    classifier.save(tmp_path / "m", optimizer_state=True)
+    header, arrays = read_tensors(tmp_path / "m")
+    change(arrays)
+    write_tensors(tmp_path / "bad", arrays, header)
+    with pytest.raises(ModelFileError, match=says):
+        cr.load(tmp_path / "bad")
+
+
+def test_a_layer_may_be_called_optimizer(tmp_path):
+    net = cr.Network(optimizer=Dense(2), seed=0)
+    net.fit(X, Y, epochs=1, verbose=0)
+    for slots in (False, True):
+        net.save(tmp_path / "m", optimizer_state=slots)
+        assert (cr.load(tmp_path / "m").output(X) == net.output(X)).all()
+
+
+def test_a_loss_of_ones_own_may_be_called_like_a_function(tmp_path):
+    def square(output, target):
+        return cr.ops.sum(cr.ops.square(output - target), 1)
+
+    net = cr.Network(Dense(3), cr.ops.square, Dense(2), seed=0)
+    net.fit(X, Y, loss=square, epochs=1, verbose=0)
+    net.save(tmp_path / "m")
+    with pytest.raises(ModelFileError, match=r"custom=\[square\]"):
+        cr.load(tmp_path / "m")
+    again = cr.load(tmp_path / "m", custom=[square])
+    assert again.evaluate(X, Y) == net.evaluate(X, Y)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from chainrule.errors import ConfigError, ModelFileError
 from chainrule.executors import Array
 from chainrule.network import Network
 from chainrule.ops.functions import FUNCTIONS
-from chainrule.spec import Spec, as_dtype
+from chainrule.spec import Spec, as_dtype, as_shape
 from chainrule.storage import read_tensors
 from chainrule.train import History, Model
 from chainrule.train.prepare import choose_metrics
@@ -43,17 +43,28 @@ def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] =
             f"{path} holds a {header.get('kind')!r}, not a network; load the model.safetensors beside it"
         )
     tables = {**_CLOSED_TABLE, **{c.__name__: c for c in custom if isinstance(c, type)}}
-    functions = {**FUNCTIONS, **{c.__name__: c for c in custom if not isinstance(c, type)}}
-    if foreign := sorted(set(_names(header)) - tables.keys() - functions.keys()):
+    own = {c.__name__: c for c in custom if not isinstance(c, type)}
+    if foreign := sorted(_foreign(header, tables) - own.keys()):
         listing = ", ".join(foreign[:5])
         raise ModelFileError(
             f"{path} names {listing}, which chainrule {__version__} does not know; your own classes and "
             f"functions: load(path, custom=[{listing}]); those of a newer chainrule: update it"
         )
     try:
-        return _restore(header, arrays, tables, functions)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _restore(header, arrays, tables, own)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelFileError(f"{path}: the header does not describe a network: {error}") from error
+
+
+def _foreign(header: Mapping[str, Any], tables: Mapping[str, type]) -> set[str]:
+    """What a header names that is not chainrule's. No function of chainrule is a loss, but one of the user's
+    may be called like one of them."""
+    found = set(_names(header)) - tables.keys() - FUNCTIONS.keys()
+    losses = header.get("loss")
+    given = losses.values() if isinstance(losses, Mapping) else ()
+    return found | {
+        v["function"] for v in given if isinstance(v, Mapping) and isinstance(v.get("function"), str)
+    }
 
 
 def _names(value: Any) -> Iterator[str]:
@@ -71,25 +82,40 @@ def _restore(
     tables: Mapping[str, type],
     functions: Mapping[str, Callable[..., Any]],
 ) -> Network:
-    layer = from_json(header["layer"], tables, functions)
+    """``functions`` are the user's own."""
+    layer = from_json(header["layer"], tables, {**functions, **FUNCTIONS})
     net = Network(layer, seed=header["seed"], dtype=header["dtype"])
-    inputs = {n: Spec(tuple(s["shape"]), as_dtype(s["dtype"])) for n, s in header["inputs"].items()}
+    inputs = {n: Spec(as_shape(s["shape"]), as_dtype(s["dtype"])) for n, s in header["inputs"].items()}
     net.model = Model(net.layer, inputs, net.dtype)
-    declared = {name: p.spec for name, p in net.model.parameters.items()}
-    declared |= {name: b.spec for name, b in net.model.buffers.items()}
-    expected = {name: spec.shape for name, spec in declared.items()}
-    found = {name: a.shape for name, a in arrays.items() if not name.startswith("optimizer/")}
+    if header["loss"] is not None:
+        functions = {**FUNCTIONS, **functions}
+        net.loss = {n: _loss(from_json(v, tables, functions)) for n, v in header["loss"].items()}
+    net.metrics = choose_metrics(header["metrics"], net.loss or {})
+    if header["optimizer"] is not None:
+        net.optimizer = optim.resolve_optimizer(from_json(header["optimizer"], tables, {}))
+    if header["history"] is not None:
+        net.history = History.from_json(header["history"])
+    net._state, net._slots = _tensors(net.model, net.optimizer, arrays)
+    net._taken, net._past = int(header["steps"]), int(header["epochs"])
+    return net
+
+
+def _loss(found: Any) -> Any:
+    if isinstance(found, nn.Layer):
+        raise ConfigError(f"{type(found).__name__} is a layer, not a loss")
+    return losses.resolve_loss(found)
+
+
+def _tensors(
+    model: Model, optimizer: optim.Rule | None, arrays: dict[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """(parameters and running statistics, the optimizer's slots if the file has them), all as declared."""
+    known: dict[str, Any] = {**model.parameters, **model.buffers}
+    declared = {name: known[name].spec for name in known}
+    slots = {} if optimizer is None else optim.slot_specs(optimizer, model.parameters)
+    expected = {**declared, **slots} if arrays.keys() - declared.keys() else declared
+    found = {name: Spec(a.shape, a.dtype) for name, a in arrays.items()}
     if found != expected:
         differ = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
         raise ConfigError(f"its tensors do not fit its layers: {', '.join(differ[:5])}")
-    net._state = {name: arrays[name].astype(spec.dtype, copy=False) for name, spec in declared.items()}
-    net._slots = {name: a for name, a in arrays.items() if name.startswith("optimizer/")}
-    net._taken, net._past = int(header["steps"]), int(header["epochs"])
-    if header["loss"] is not None:
-        net.loss = {name: from_json(v, tables, functions) for name, v in header["loss"].items()}
-    net.metrics = choose_metrics(header["metrics"], net.loss or {})
-    if header["optimizer"] is not None:
-        net.optimizer = from_json(header["optimizer"], tables, {})
-    if header["history"] is not None:
-        net.history = History.from_json(header["history"])
-    return net
+    return {n: arrays[n] for n in declared}, {n: arrays[n] for n in expected if n not in declared}
