@@ -103,6 +103,19 @@ def test_warm_start_goes_on_after_a_file(tmp_path):
     assert all(one[n].tobytes() == three[n].tobytes() for n in one.parameters)
 
 
+def test_a_warm_start_needs_the_optimizer_that_it_goes_on_with(classifier, tmp_path):
+    net = copy.deepcopy(classifier)
+    frozen = cr.optim.Adam(groups=(cr.optim.Group("dense_0/*", frozen=True),))
+    for other in ("momentum", "sgd", frozen):
+        with pytest.raises(ConfigError, match=r"only one of the two has optimizer/m/dense_0/W, "):
+            net.fit(X, LABELS, optimizer=other, warm_start=True, verbose=0)
+    net.save(tmp_path / "m")
+    with pytest.raises(ConfigError, match="optimizer_state=True"):
+        cr.load(tmp_path / "m").fit(X, LABELS, warm_start=True, verbose=0)
+    fresh = cr.Network(Dense(2), seed=0)
+    assert len(fresh.fit(X, LABELS, epochs=1, warm_start=True, verbose=0)) == 1  # nothing to go on with
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -545,19 +545,22 @@ def test_a_running_statistic_may_begin_at_infinity():
     assert net["smallest_0/least"] == X.astype("float32").min()
 
 
-def test_an_error_in_the_middle_of_a_step_leaves_a_whole_state():
+@pytest.mark.parametrize(("chunk", "rows"), [(1, 30), (2, 20), (6, 0)])
+def test_an_error_in_the_middle_of_a_chunk_leaves_the_state_of_its_beginning(chunk, rows):
     """An index out of range is only found while a step is computed."""
     categories = rng.integers(0, 7, (60, 3))
     categories[30, 0] = 9
     layers = nn.Embedding(7, 4), nn.Flatten(), BatchNorm(), Dense(2)
     net, whole = cr.Network(*layers, seed=0), cr.Network(*layers, seed=0)
     fit = net._prepare(categories, LABELS[np.arange(60) % 53], Request(batch_size=10, shuffle=False))
-    fit.chunk_steps = fit.pace = 1
+    fit.chunk_steps = fit.pace = chunk
     with pytest.raises(DataError, match="index 9"):
         fit.run()
-    half = whole._prepare(
-        categories[:30], LABELS[np.arange(30)], Request(batch_size=10, shuffle=False, epochs=1)
-    )
+    if not rows:
+        before = whole.build(3, dtype="int64").state
+        assert all((fit.state[n] == v).all() for n, v in before.items())
+        return
+    half = whole._prepare(categories[:rows], LABELS[:rows], Request(batch_size=10, shuffle=False, epochs=1))
     half.total = fit.total
     half.run()
     assert all((fit.state[n] == v).all() for n, v in half.state.items())

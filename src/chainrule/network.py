@@ -121,13 +121,14 @@ class Network:
     @property
     def parameters(self) -> dict[str, Array]:
         """Copies of all parameters by path."""
-        return {name: self._state[name].copy() for name in self._built().parameters}
+        model, now = self._built(), self._state
+        return {name: now[name].copy() for name in model.parameters}
 
     @property
     def state(self) -> dict[str, Array]:
         """Copies of parameters and running statistics by path."""
-        model = self._built()
-        return {name: self._state[name].copy() for name in (*model.parameters, *model.buffers)}
+        model, now = self._built(), self._state  # which a fit that ends meanwhile replaces as a whole
+        return {name: now[name].copy() for name in (*model.parameters, *model.buffers)}
 
     def __getitem__(self, name: str) -> Array:
         """A copy of one parameter or running statistic."""
@@ -305,7 +306,13 @@ class Network:
             model = Model(self.layer, sample_specs(inputs), self.dtype)
             state = model.initial(self.seed)
         fit = prepare_fit(asked, model, inputs, y, state, self.seed)
-        if asked.warm_start and self._slots.keys() == fit.state.keys() - state.keys():
+        if asked.warm_start and self._taken:
+            if differ := sorted(self._slots.keys() ^ (fit.state.keys() - state.keys())):
+                raise ConfigError(
+                    f"warm_start goes on with the last fit's optimizer, but only one of the two has "
+                    f"{', '.join(differ[:3])}; give the same optimizer and groups (and save files with "
+                    "optimizer_state=True), or leave warm_start out"
+                )
             fit.state.update(snapshot(self._slots))
             fit.taken = self._taken
         fit.past = self._past
@@ -337,12 +344,11 @@ class Network:
         return self._run("probabilities", x, executor)
 
     def _run(self, kind: str, x: Any, executor: str) -> Any:
-        model = self._built()
+        model, now = self._built(), self._state
         arrays = take_inputs(x, self.dtype, model)
         n = len(next(iter(arrays.values())))
         block = next((b for b in _BLOCKS if n <= b), _BLOCKS[-1])
         names, function = self._function(kind, block, executor)
-        now = self._state  # a fit that ends meanwhile replaces it as a whole
         state = [now[name] for name in (*model.parameters, *model.buffers)]
         parts = [
             function(*[_block(a, k, block) for a in arrays.values()], *state)
