@@ -53,7 +53,7 @@ def check_losses(found: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str
     ours = next(iter(SUBJECTS))
     for (name, subject), rows in found.items():
         expected, got = found[name, ours][0]["loss"], rows[0]["loss"]
-        if not math.isnan(got) and abs(got - expected) > LOSS_TOLERANCE * abs(expected):
+        if not math.isnan(got) and not abs(got - expected) <= LOSS_TOLERANCE * abs(expected):
             problems.append(f"{name}: {subject} has loss {got}, {ours} {expected}")
     return problems
 

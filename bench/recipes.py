@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import multiprocessing
 import os
 import time
 from statistics import mean
@@ -39,8 +40,10 @@ def main() -> None:
     asked = parser.parse_args()
     from chainrule.recipes import RECIPES
 
+    fresh = multiprocessing.get_context("spawn")  # a fork would keep this process's BLAS and its threads
     for name in asked.names:
-        with concurrent.futures.ProcessPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+        workers = min(2, os.cpu_count() or 1)
+        with concurrent.futures.ProcessPoolExecutor(max_workers=workers, mp_context=fresh) as pool:
             rows = list(pool.map(run, [name] * asked.seeds, range(asked.seeds)))
         error = mean(wrong for _, wrong, _, _ in rows) / 100
         print(f"{name}: mean test error {error:.2f} % over {asked.seeds} seeds", flush=True)
