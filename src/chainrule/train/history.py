@@ -21,7 +21,8 @@ _MOST_ROWS = 10_000
 class History:
     """What a fit reports: ``history["val_loss"]`` is a column over epochs, ``history[-1]`` the last row.
 
-    stopped     why it ended: "epochs" (all were run), "early stopping", "interrupted" …
+    stopped     why it ended: "epochs" (all were run), "early stopping", "callback" (within an epoch),
+                "interrupted", "divergence"
     kept        the epoch, from 0 as in the rows, whose parameters the network has now
     sha256      of the final parameters: the same seed, machine, versions, executor and threads give the same
     executor    which executor ran it, and why

@@ -121,12 +121,16 @@ class Fit:
         self.began = time.perf_counter()
         with contextlib.ExitStack() as ends:
             self._announce(ends)
-            with deferred_interrupt() as interrupt:
-                while self.position.epoch < self.epochs and not self.position.stopped:
-                    self._epoch(interrupt)
-                    if interrupt.pressed:  # while an epoch was validated and saved
-                        self._interrupted()
-            self._finish()
+            try:
+                with deferred_interrupt() as interrupt:
+                    while self.position.epoch < self.epochs and not self.position.stopped:
+                        self._epoch(interrupt)
+                        if interrupt.pressed:  # while an epoch was validated and saved
+                            self._interrupted()
+                self._finish()
+            except KeyboardInterrupt:
+                self.history.stopped = "interrupted"
+                raise
         return self.history
 
     def _announce(self, ends: contextlib.ExitStack) -> None:
@@ -213,7 +217,6 @@ class Fit:
 
     def _interrupted(self) -> None:
         self._save()
-        self.history.stopped = "interrupted"
         raise KeyboardInterrupt
 
     def _end_epoch(self) -> None:
