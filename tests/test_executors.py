@@ -289,6 +289,18 @@ def test_unknown_executor_names_the_nearest():
         compile([ops.constant(1.0)], [], executor="refrence")
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_function_takes_what_it_was_compiled_for(executor):
+    x = ops.input("x", (3,))
+    function = compile([x + x], [x], executor=executor)
+    for given in ([1, 2, 3], np.arange(1, 4), np.arange(1.0, 4)):
+        (found,) = function(given)
+        assert found.dtype == np.float32
+        assert found.tolist() == [2, 4, 6]
+    with pytest.raises(ShapeError, match="'x'"):
+        function(np.ones(4))
+
+
 def test_a_missing_input_is_named():
     x, y = ops.input("x"), ops.input("weight")
     with pytest.raises(ConfigError, match="'weight'"):

@@ -42,7 +42,8 @@ class Walk:
         if unknown := [n for n in order if n.primitive is INPUT and n not in set(inputs)]:
             raise ConfigError(f"input {unknown[0].meta['name']!r} is needed by the graph but was not given")
         self.constants = [n.meta["value"] if n.primitive is CONSTANT else None for n in order]
-        self.inputs, self.outputs = [self.slot[x] for x in inputs], [self.slot[y] for y in outputs]
+        self.given, self.inputs = tuple(inputs), [self.slot[x] for x in inputs]
+        self.outputs = [self.slot[y] for y in outputs]
         owner: dict[Expr, Expr] = {}  # the node in whose memory a value may lie
         for node in order:
             owner[node] = owner[node.inputs[0]] if node.primitive in VIEWS else node
@@ -91,10 +92,18 @@ class Walk:
             raise
 
     def __call__(self, *arrays: Any) -> list[Array]:
-        values = self.start(arrays)
+        values = self.start([_fitting(x, a) for x, a in zip(self.given, arrays, strict=True)])
         with np.errstate(all="ignore"):
             self.advance(values)
         return [np.asarray(values[i]) for i in self.outputs]
+
+
+def _fitting(x: Expr, value: Any) -> Array:
+    array = np.asarray(value, x.dtype)
+    if array.shape != x.shape:
+        name = x.meta.get("name", x.primitive.name)
+        raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
+    return array
 
 
 def _elementwise(node: Expr) -> bool:
@@ -139,12 +148,7 @@ def evaluate(outputs: Sequence[Expr], given: Mapping[Expr, Any]) -> list[Array]:
     >>> evaluate([ops.sum(x * x)], {x: [3, 4]})[0].item()
     25.0
     """
-    arrays = [np.asarray(array, x.dtype) for x, array in given.items()]
-    for x, array in zip(given, arrays, strict=True):
-        if array.shape != x.shape:
-            name = x.meta.get("name", x.primitive.name)
-            raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
-    return Walk(outputs, list(given))(*arrays)
+    return Walk(outputs, list(given))(*given.values())
 
 
 class ReferenceEpoch:
