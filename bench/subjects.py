@@ -127,8 +127,8 @@ def sklearn(w: Workload) -> Ready:
     x, y = w.data()
     kind = MLPClassifier if w.loss == "cross_entropy" else MLPRegressor
     model = kind(
-        w.sizes[1:-1], activation=w.activation, solver=w.optimizer, batch_size=w.batch, max_iter=1, alpha=0,
-        warm_start=True, learning_rate_init=w.learning_rate, n_iter_no_change=10**6,
+        hidden_layer_sizes=w.sizes[1:-1], activation=w.activation, solver=w.optimizer, batch_size=w.batch,
+        max_iter=1, alpha=0, warm_start=True, learning_rate_init=w.learning_rate, n_iter_no_change=10**6,
     )  # fmt: skip
 
     def epochs(shuffle: bool, count: int = 1) -> None:

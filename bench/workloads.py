@@ -28,9 +28,10 @@ class Workload:
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         generator = np.random.default_rng(0)
         x = generator.random((self.rows, self.sizes[0]), dtype=np.float32)
+        teacher = (x - 0.5) @ generator.standard_normal((self.sizes[0], self.sizes[-1])).astype(np.float32)
         if self.loss == "cross_entropy":
-            return x, generator.integers(0, self.sizes[-1], self.rows).astype(np.int32)
-        return x, generator.random((self.rows, self.sizes[-1]), dtype=np.float32)
+            return x, teacher.argmax(1).astype(np.int32)  # there is something to learn, so losses tell
+        return x, np.tanh(teacher)
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """He-normal W (in, out) and zero b of each layer."""
