@@ -7,17 +7,23 @@ import os
 import platform
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.config import from_json, to_json
 from chainrule.errors import ConfigError, DataError, ModelFileError
 from chainrule.storage import RunLock, atomic_write, read_tensors, write_tensors
+from chainrule.train.callbacks import Callback
+from chainrule.train.history import History
 
-__all__ = ["RunFolder", "fingerprint"]
+if TYPE_CHECKING:
+    from chainrule.train.loop import Fit
+
+__all__ = ["RunFolder", "fingerprint", "pack", "remind", "unpack"]
 
 Array = npt.NDArray[Any]
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
@@ -113,3 +119,60 @@ class RunFolder:
                 f"{known[changed[0]]}; resume with the same settings, or start in another run_dir"
             )
         return header, arrays
+
+
+# ------------------------------------------------------------------ what a checkpoint holds
+
+
+def pack(fit: Fit) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Arrays and header from which a fit goes on as if it had never stopped."""
+    arrays = {f"state/{name}": a for name, a in fit.state.items()}
+    arrays |= {f"kept/{name}": a for name, a in (fit.kept or {}).items()}
+    history = fit.history
+    header = {
+        "kind": "checkpoint",
+        "settings": dict(fit.settings),
+        "data": fit.fingerprint,
+        "position": {**vars(fit.position), "sums": to_json(fit.position.sums)},  # a metric may be infinite
+        "past": fit.past,
+        "taken": fit.taken,
+        "rates": fit.rates,
+        "callbacks": [[type(c).__name__, memory] for c in fit.callbacks if (memory := c.memory())],
+        "history": {**history.ending(), "seconds": fit.seconds, "names": history.columns()},
+    }
+    return {**arrays, "history": history.table()}, header
+
+
+def unpack(fit: Fit, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Brings a fit to where ``pack`` found it; the callbacks are reminded once they have begun."""
+    position = {**header["position"], "sums": from_json(header["position"]["sums"], {}, {})}
+    fit.position = type(fit.position)(**position)
+    fit.past, fit.taken, fit.rates = header["past"], header["taken"], dict(header["rates"])
+    fit.remembered = header["callbacks"]
+    ending = dict(header["history"])
+    fit.history = History.from_table(arrays["history"], ending.pop("names"), ending)
+    parts: dict[str, dict[str, Array]] = {"state": {}, "kept": {}}
+    for path, a in arrays.items():
+        part, _, name = path.partition("/")
+        if name:
+            parts[part][name] = a
+    fit.state.update(parts["state"])
+    fit.kept = parts["kept"] or None
+
+
+def remind(callbacks: Sequence[Callback], remembered: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Gives callbacks what a checkpoint remembers of them, each kind in its order."""
+    waiting = list(callbacks)
+    for kind, memory in remembered:
+        place = next((i for i, c in enumerate(waiting) if type(c).__name__ == kind), None)
+        if place is None:
+            raise ConfigError(
+                f"this run was begun with a callback {kind} more; resume with the same ones, or start in "
+                "another run_dir"
+            )
+        waiting.pop(place).remember(memory)
+    if more := [type(c).__name__ for c in waiting if c.memory()]:
+        raise ConfigError(
+            f"this run was begun without the callback {more[0]}; resume with the same ones, or start in "
+            "another run_dir"
+        )

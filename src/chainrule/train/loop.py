@@ -13,12 +13,10 @@ import numpy as np
 
 from chainrule import data as batching
 from chainrule import optim
-from chainrule.config import from_json, to_json
-from chainrule.errors import ConfigError
 from chainrule.executors import Array, Epoch, Program, epoch, resolve
 from chainrule.train import divergence
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
-from chainrule.train.checkpoint import RunFolder, fingerprint
+from chainrule.train.checkpoint import RunFolder, fingerprint, pack, remind, unpack
 from chainrule.train.evaluate import Evaluator
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt, deferred_interrupt
@@ -102,7 +100,7 @@ class Fit:
         self.position = Position()
         self.history = History(executor=resolve(self.executor))
         self.kept: dict[str, Array] | None = None
-        self.remembered: list[list[Any]] | None = None  # (kind, memory) of callbacks, by a checkpoint
+        self.remembered: list[tuple[str, dict[str, Any]]] | None = None  # of callbacks, by a checkpoint
         self.begun = False  # nothing was refused, and the state may have changed
         self.pace = 1
         self.began = self.saved = time.perf_counter()
@@ -150,11 +148,13 @@ class Fit:
         for callback in self.callbacks:
             callback.begin(start)
             ends.callback(callback.end, self.history)
-        self._remind()
-        ends.callback(lambda: setattr(self.history, "seconds", self._seconds()))
+        if self.remembered is not None:
+            remind(self.callbacks, self.remembered)
+        ends.callback(lambda: setattr(self.history, "seconds", self.seconds))
         self.begun = True
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
         """Spent so far, also before a resumption."""
         return self.history.seconds + time.perf_counter() - self.began
 
@@ -169,7 +169,7 @@ class Fit:
             self.state.update(snapshot(self.kept))
         else:
             self.state.update(snapshot(self._evaluated()))
-            self.history.kept = self.position.epoch - (self.position.batch == 0)
+            self.history.kept = self.position.epoch - 1
         self.history.stopped = self.position.stopped or "epochs"
         self.history.sha256 = digest({name: self.state[name] for name in self.objective.model.parameters})
         if self.folder is not None:
@@ -192,23 +192,20 @@ class Fit:
         if self.augment is not None:
             inputs = self.augment(inputs, self.seed, self.past + at.epoch)
         arrays = [*inputs.values(), *self.data.targets.values(), self.data.weight]
-        good = snapshot(self.state)
-        while at.batch < self.per_epoch:
+        good, stop = snapshot(self.state), False
+        while at.batch < self.per_epoch and not stop:
             stop = self._chunk(order, arrays, good)
             at.seconds = time.perf_counter() - began
             if interrupt.pressed:
                 self._interrupted()
-            if stop:
+            due = self.checkpoint_every and self.steps % self.checkpoint_every == 0
+            if due and at.batch < self.per_epoch:
                 self._save()
-                at.stopped = "callback"
-                return
-            if (
-                at.batch < self.per_epoch
-                and self.checkpoint_every
-                and self.steps % self.checkpoint_every == 0
-            ):
-                self._save()
-        self._end_epoch()
+        if at.batch == self.per_epoch:
+            self._end_epoch()
+        if stop and not at.stopped:
+            self._save()  # first, so that the run may be resumed
+            at.stopped = "callback"
 
     @property
     def steps(self) -> int:
@@ -369,54 +366,12 @@ class Fit:
     def _save(self) -> None:
         if self.folder is None:
             return
-        arrays = {f"state/{name}": a for name, a in self.state.items()}
-        arrays |= {f"kept/{name}": a for name, a in (self.kept or {}).items()}
-        header = {
-            "kind": "checkpoint",
-            "settings": dict(self.settings),
-            "data": self.fingerprint,
-            "position": {**vars(self.position), "sums": to_json(self.position.sums)},
-            "past": self.past,
-            "taken": self.taken,
-            "rates": self.rates,
-            "callbacks": [[type(c).__name__, memory] for c in self.callbacks if (memory := c.memory())],
-            "history": {**self.history.ending(), "seconds": self._seconds(), "names": self.history.columns()},
-        }
-        self.folder.save({**arrays, "history": self.history.table()}, header)
+        self.folder.save(*pack(self))
         self.folder.history(self.history.lines())
         self.saved = time.perf_counter()
 
     def resume(self) -> None:
         """Goes back to the folder's last checkpoint, if there is one."""
         found = None if self.folder is None else self.folder.load(self.fingerprint, self.settings)
-        if found is None:
-            return
-        header, arrays = found
-        sums = from_json(header["position"]["sums"], {}, {})
-        self.position = Position(**{**header["position"], "sums": sums})
-        self.past, self.taken, self.rates = header["past"], header["taken"], dict(header["rates"])
-        self.remembered = header["callbacks"]
-        ending = dict(header["history"])
-        self.history = History.from_table(arrays.pop("history"), ending.pop("names"), ending)
-        self.state.update({n.removeprefix("state/"): a for n, a in arrays.items() if n.startswith("state/")})
-        kept = {n.removeprefix("kept/"): a for n, a in arrays.items() if n.startswith("kept/")}
-        self.kept = kept or None
-
-    def _remind(self) -> None:
-        """Gives the callbacks what the checkpoint remembers of them, each kind in its order."""
-        if self.remembered is None:
-            return
-        waiting = list(self.callbacks)
-        for kind, memory in self.remembered:
-            place = next((i for i, c in enumerate(waiting) if type(c).__name__ == kind), None)
-            if place is None:
-                raise ConfigError(
-                    f"this run was begun with a callback {kind} more; resume with the same ones, or start in "
-                    "another run_dir"
-                )
-            waiting.pop(place).remember(memory)
-        if more := [type(c).__name__ for c in waiting if c.memory()]:
-            raise ConfigError(
-                f"this run was begun without the callback {more[0]}; resume with the same ones, or start in "
-                "another run_dir"
-            )
+        if found is not None:
+            unpack(self, *found)
