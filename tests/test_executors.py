@@ -293,8 +293,8 @@ def test_unknown_executor_names_the_nearest():
 def test_a_function_takes_what_it_was_compiled_for(executor):
     x = ops.input("x", (3,))
     function = compile([x + x], [x], executor=executor)
-    for given in ([1, 2, 3], np.arange(1, 4), np.arange(1.0, 4)):
-        (found,) = function(given)
+    for values in ([1, 2, 3], np.arange(1, 4), np.arange(1.0, 4)):
+        (found,) = function(values)
         assert found.dtype == np.float32
         assert found.tolist() == [2, 4, 6]
     with pytest.raises(ShapeError, match="'x'"):

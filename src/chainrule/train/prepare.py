@@ -13,7 +13,7 @@ from chainrule import losses as loss_room
 from chainrule import optim
 from chainrule.config import to_json
 from chainrule.errors import ConfigError, DataError, ShapeError, within
-from chainrule.executors import Array
+from chainrule.executors import Array, resolve
 from chainrule.spec import Spec
 from chainrule.train.callbacks import Callback
 from chainrule.train.loop import Data, Fit
@@ -89,6 +89,7 @@ class Request:
             "schedule": to_json(self.resolved_schedule),
             "augment": None if self.augment is None else to_json(self.augment),
             "shuffle": bool(self.shuffle),
+            "executor": resolve(self.executor),
         }
 
 
@@ -270,7 +271,7 @@ def choose_metrics(metrics: Any, losses: Mapping[str, Any]) -> dict[str, Any]:
     listed = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
     found = dict(listed) if isinstance(listed, Mapping) else {_metric_name(m): m for m in listed}
     for name, metric in found.items():
-        if name in _TAKEN or ":" in name:
+        if name in _TAKEN or ":" in name or name.startswith("val_"):
             raise ConfigError(f"no metric can be called {name!r}: the history uses that name itself")
         loss_room.resolve_metric(metric)
         if losses and not any(loss_room.suits(metric, loss) for loss in losses.values()):
