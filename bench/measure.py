@@ -28,7 +28,7 @@ def measure(subject: str, name: str, seconds: float) -> dict[str, float | str]:
     began = time.perf_counter()
     epochs(True)
     once = time.perf_counter() - began
-    count = max(1, int(0.2 / once))  # long enough calls that what surrounds an epoch does not weigh
+    count = max(1, round(0.6 / once))  # long calls, so that building the graph does not weigh
     times: list[float] = []
     while sum(times) < seconds or len(times) < 3:
         began = time.perf_counter()
