@@ -1,0 +1,1 @@
+"""The compiler for CPUs: graph → plan → LLVM IR → native code."""
