@@ -213,6 +213,6 @@ def _compare(
             )
             raise Mismatch(
                 f"{job.name}, {job.threads} threads\n{where}: {name}{[int(i) for i in place]} "
-                f"is {b[place]!r}, the reference gives {a[place]!r}; off by {error[place]:.3g}, allowed {allowed:.3g}; "
-                f"{int(wrong.sum())} of {a.size} elements"
+                f"is {b[place]!r}, the reference gives {a[place]!r}; off by {error[place]:.3g}, "
+                f"allowed {allowed:.3g}; {int(wrong.sum())} of {a.size} elements"
             )
