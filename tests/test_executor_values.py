@@ -184,7 +184,8 @@ def test_orders_and_extremes_of_special_numbers(executor, dtype):
     x = ops.input("x", rows.shape, dtype)
     outputs = {
         "max": ops.max(x, 1), "max of all": ops.max(x), "argmax": ops.argmax(x, 1),
-        "argmax 0": ops.argmax(x, 0), "argsort": ops.argsort(x, 1), "sum": ops.sum(x, 1), "cumsum": ops.cumsum(x, 1), "min": ops.min(x, 0),
+        "argmax 0": ops.argmax(x, 0), "argsort": ops.argsort(x, 1), "sum": ops.sum(x, 1),
+        "cumsum": ops.cumsum(x, 1), "min": ops.min(x, 0),
     }  # fmt: skip
     expected = evaluate(list(outputs.values()), {x: rows})
     found = compile(list(outputs.values()), [x], executor=executor)(rows)
