@@ -55,11 +55,12 @@ class Job:
         return self.objective.rule
 
     def program(self, rows: int, watched: bool) -> Program:
-        """The training program of a batch; watched, it delivers the gradient of every parameter too."""
+        """The training program of a batch; watched, it delivers the gradient of every parameter and the value
+        of every layer too."""
         key = (rows, watched)
         if key not in self.programs:
-            watches = [Watch(name, "gradient") for name in self.objective.model.parameters] if watched else []
-            self.programs[key] = self.objective.training(rows, watches)
+            watches = [Watch(name, "gradient") for name in self.objective.model.parameters]
+            self.programs[key] = self.objective.training(rows, [*watches, Watch("*")] if watched else [])
         return self.programs[key]
 
 
