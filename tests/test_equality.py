@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import random_layers
 import random_losses
-from comparison import Maker, Mismatch, check_free, check_steps, executor, steady_job
+from comparison import Maker, Mismatch, check_free, check_prediction, check_steps, executor, steady_job
 from random_networks import Job, random_network
 
 from chainrule import losses, nn, optim
@@ -51,6 +51,12 @@ def test_a_random_network_trains_as_on_the_reference(name, seed):
 @pytest.mark.parametrize(("name", "seed"), _cases(ALL[len(QUICK) :]))
 def test_five_hundred_random_networks_train_as_on_the_reference(name, seed):
     check(seed, None, name)
+
+
+@pytest.mark.parametrize(("name", "seed"), [*_cases(QUICK[:20]), pytest.param("reference", 0, id="seed0")])
+def test_a_trained_network_predicts_as_on_the_reference(name, seed):
+    job, path = steady_job(seed)
+    check_prediction(job, path, name)
 
 
 # ------------------------------------------------------------------ what the jobs cover

@@ -24,9 +24,11 @@ import numpy as np
 from random_networks import STEPS, Job, random_network
 
 from chainrule import optim
-from chainrule.executors import Epoch, Program, epoch
+from chainrule.executors import Epoch, Program, compile, epoch
 
-__all__ = ["Maker", "Mismatch", "Runner", "check_free", "check_steps", "executor", "steady_job"]
+__all__ = [
+    "Maker", "Mismatch", "Runner", "check_free", "check_prediction", "check_steps", "executor", "steady_job",
+]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 Maker = Callable[[Program], Epoch]
@@ -186,6 +188,25 @@ def check_steps(job: Job, path: Path, make: Maker) -> None:
             expected = {name: path.delivered[k][name] for name in delivered}
             _compare(job, f"{where}: delivered", expected, delivered, [])
             _compare(job, f"{where}: state", path.states[k + 1], state, path.nudged_states[k])
+
+
+def check_prediction(job: Job, path: Path, name: str) -> None:
+    """What the trained network answers, in inference mode, for one row and for a batch."""
+    last, spread = path.states[-1], [nudged(path.states[-1], seed) for seed in range(NUDGES)]
+    for rows in (1, len(job.batches[0])):
+        x = job.objective.model.batch_inputs(rows)
+        outputs, run = job.objective.model.trace(x, training=False)
+        given = [a[:rows] for a in job.data[: len(x)]]
+        inputs = [*x.values(), *run.inputs.values()]
+        reference = compile(list(outputs.values()), inputs, executor="reference")
+
+        def answer(function: Any, state: Mapping[str, Array]) -> dict[str, Array]:
+            values = function(*given, *[state[n] for n in run.inputs])  # noqa: B023  (called in this turn)
+            return dict(zip(outputs, values, strict=True))  # noqa: B023
+
+        others = [answer(reference, state) for state in spread]
+        found = answer(compile(list(outputs.values()), inputs, executor=name), last)
+        _compare(job, f"prediction of {rows} rows", answer(reference, last), found, others)
 
 
 def _compare(
