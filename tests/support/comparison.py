@@ -161,7 +161,10 @@ def steady_job(seed: int) -> tuple[Job, Path]:
     """The seed's first job that is finite and steady."""
     for draw in range(MOST_DRAWS):
         job = random_network(seed, draw)
-        path = Path(job)
+        try:
+            path = Path(job)
+        except Mismatch:  # it diverges, on the reference too
+            continue
         if path.finite() and path.steady():
             return job, path
     raise AssertionError(f"seed {seed}: none of {MOST_DRAWS} jobs is well-conditioned")
