@@ -7,7 +7,8 @@ One of them: python -m pytest -m "" tests/test_equality.py -k "seed417-"
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,13 @@ import random_losses
 from comparison import Maker, Mismatch, check_free, check_prediction, check_steps, executor, steady_job
 from random_networks import Job, random_network
 
-from chainrule import losses, nn, optim
+from chainrule import losses, nn, ops, optim
 from chainrule.executors import EXECUTORS, Epoch, Program
+from chainrule.executors.reference import ReferenceEpoch
+from chainrule.graph import apply
+from chainrule.graph.expr import Expr, rebuild, toposort
 from chainrule.ops.functions import FUNCTIONS
+from chainrule.ops.linalg import MATMUL
 
 QUICK, ALL = range(60), range(500)
 REFERENCE_SEEDS = QUICK[:6]  # the reference against itself proves only that this file runs
@@ -186,6 +191,34 @@ def test_a_wrong_executor_is_caught(seed, spoil):
     if spoil in (_one_element, _stale, _nan, _rounded) and job.dtype == np.float64:
         with pytest.raises(Mismatch):
             check_free(job, path, _wrong(spoil))
+
+
+def _summed_otherwise(nodes: Sequence[Expr]) -> list[Expr]:
+    """The same graph whose products are summed in float64, or from the other end: right, to other bits."""
+    image: dict[Expr, Expr] = {}
+    for node in toposort(nodes):
+        inputs = tuple([image[x] for x in node.inputs])
+        if node.primitive is not MATMUL:
+            image[node] = rebuild(node, inputs)
+        elif node.dtype == np.float32:
+            image[node] = ops.cast(apply(MATMUL, *[ops.cast(x, "float64") for x in inputs]), "float32")
+        else:
+            a, b = inputs
+            image[node] = apply(MATMUL, ops.flip(a, a.ndim - 1), ops.flip(b, b.ndim - 2))
+    return [image[node] for node in nodes]
+
+
+def _other_order(program: Program) -> Epoch:
+    names = [*program.outputs, *program.updates]
+    nodes = [*program.outputs.values(), *program.updates.values()]
+    found = dict(zip(names, _summed_otherwise(nodes), strict=True))
+    outputs, updates = ({name: found[name] for name in d} for d in (program.outputs, program.updates))
+    return ReferenceEpoch(dataclasses.replace(program, outputs=outputs, updates=updates))
+
+
+@pytest.mark.parametrize("seed", range(10, 22))
+def test_a_right_executor_with_other_rounding_passes(seed):
+    check(seed, _other_order)
 
 
 def test_gradients_with_a_little_noise_are_caught_and_rounding_is_not():

@@ -34,9 +34,9 @@ Array = np.ndarray[Any, Any]
 Maker = Callable[[Program], Epoch]
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-SHARE = {"float32": 0.3, "float64": 0.1}
+SHARE = {"float32": 0.15, "float64": 0.1}
 """How much of the tolerance a nudge may use up."""
-NUDGES = 2
+NUDGES = 3
 MOST_DRAWS = 40
 LEAST_COMPARED = 0.95
 """Of the elements of a state: with fewer steady ones a job says too little."""
