@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 RECIPE ?= quick
 WORKERS ?= auto
 
-.PHONY: help mnist test check bench oracle long clean
+.PHONY: help mnist test check bench oracle long equal clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -35,6 +35,9 @@ oracle: $(VENV)/.stamp-test $(VENV)/.stamp-oracle ## agreement with PyTorch, JAX
 
 long: $(VENV)/.stamp-test ## the tests that take minutes: killed runs, full disks, whole recipes
 	@$(BIN)/python -m pytest -m long
+
+equal: $(VENV)/.stamp-test ## 500 random networks: every executor trains as the reference does
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m long tests/test_equality.py
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,6 +1,6 @@
 """Every executor trains as the reference does: random networks, five steps each.
 
-All 500:     python -m pytest -m long tests/test_equality.py
+All 500:     make equal
 One of them: python -m pytest -m "" tests/test_equality.py -k "seed417-"
 """
 
