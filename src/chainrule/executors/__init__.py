@@ -24,8 +24,30 @@ __all__ = [
     "resolve",
 ]
 
-EXECUTORS: dict[str, tuple[Callable[..., Function], Callable[[Program], Epoch]]] = {
-    "reference": (Walk, ReferenceEpoch),
+
+def _reference_function(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None) -> Function:
+    return Walk(outputs, inputs)
+
+
+def _reference_epoch(program: Program, threads: int | None) -> Epoch:
+    return ReferenceEpoch(program)
+
+
+def _cpu_function(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None) -> Function:
+    from chainrule.executors.cpu.executor import CpuFunction  # only where it is used: it costs an import
+
+    return CpuFunction(outputs, inputs, threads=threads)
+
+
+def _cpu_epoch(program: Program, threads: int | None) -> Epoch:
+    from chainrule.executors.cpu.executor import CpuEpoch
+
+    return CpuEpoch(program, threads=threads)
+
+
+EXECUTORS: dict[str, tuple[Callable[..., Function], Callable[..., Epoch]]] = {
+    "reference": (_reference_function, _reference_epoch),
+    "cpu": (_cpu_function, _cpu_epoch),
 }
 """name → (a function from a graph, an epoch from a program)"""
 
@@ -39,8 +61,12 @@ def resolve(executor: str) -> str:
     return executor
 
 
-def compile(outputs: Sequence[Expr], inputs: Sequence[Expr], *, executor: str = "auto") -> Function:
+def compile(
+    outputs: Sequence[Expr], inputs: Sequence[Expr], *, executor: str = "auto", threads: int | None = None
+) -> Function:
     """A function from arrays, one for each input, to the values of the outputs.
+
+    threads    of the executor cpu, at most: without it as many as this process may use
 
     >>> import numpy as np
     >>> from chainrule import ops
@@ -50,10 +76,10 @@ def compile(outputs: Sequence[Expr], inputs: Sequence[Expr], *, executor: str = 
     array([2., 2., 2.], dtype=float32)
     """
     make, _ = EXECUTORS[resolve(executor)]
-    return make(optimize(outputs), list(inputs))
+    return make(optimize(outputs), list(inputs), threads)
 
 
-def epoch(program: Program, *, executor: str = "auto") -> Epoch:
+def epoch(program: Program, *, executor: str = "auto", threads: int | None = None) -> Epoch:
     """A program made ready to run many steps in one call."""
     _, make = EXECUTORS[resolve(executor)]
     names, updates = list(program.outputs), list(program.updates)
@@ -65,5 +91,6 @@ def epoch(program: Program, *, executor: str = "auto") -> Epoch:
             outputs=dict(zip(names, found, strict=False)),
             updates=dict(zip(updates, found[len(names) :], strict=False)),
             healthy=None if program.healthy is None else found[-1],
-        )
+        ),
+        threads,
     )

@@ -133,6 +133,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.locals: list[str] = []  # memory of a call, asked for anywhere, taken in the first block
         self.declared: set[str] = set()
         self.block = "entry"  # the label of the block that is being filled
         self._count = 0
@@ -346,21 +347,45 @@ class Builder:
     def load_masked(self, address: Value, mask: Value, type: Type) -> Value:
         """Consecutive lanes where the mask is set, 0 elsewhere; the others are not touched."""
         held = type.of("i8") if type.scalar == "i1" else type
-        name, align = f"llvm.masked.load.{held.suffix}.p0", held.bits // 8
-        self.declared.add(f"declare {held} @{name}(ptr, {mask.type}, {held})")
-        found = self.value(
-            f"call {held} @{name}(ptr align {align} {address}, {mask.type} {mask}, {held} zeroinitializer)",
-            held,
-        )
+        name = f"llvm.masked.load.{held.suffix}.p0"
+        self.declared.add(f"declare {held} @{name}(ptr, i32, {mask.type}, {held})")
+        place = f"ptr {address}, i32 {held.bits // 8}, {mask.type} {mask}"
+        found = self.value(f"call {held} @{name}({place}, {held} zeroinitializer)", held)
         return self.icmp("ne", found, const(0, held)) if held is not type else found
 
     def store_masked(self, a: Value, address: Value, mask: Value) -> None:
         """Consecutive lanes where the mask is set; the others are not touched."""
         if a.type.scalar == "i1":
             a = self.convert("zext", a, a.type.of("i8"))
-        name, align = f"llvm.masked.store.{a.type.suffix}.p0", a.type.bits // 8
-        self.declared.add(f"declare void @{name}({a.type}, ptr, {mask.type})")
-        self.do(f"call void @{name}({a.type} {a}, ptr align {align} {address}, {mask.type} {mask})")
+        name = f"llvm.masked.store.{a.type.suffix}.p0"
+        self.declared.add(f"declare void @{name}({a.type}, ptr, i32, {mask.type})")
+        self.do(f"call void @{name}({a.type} {a}, ptr {address}, i32 {a.type.bits // 8}, {mask.type} {mask})")
+
+    def gather(self, base: Value, offsets: Value, mask: Value | None, type: Type) -> Value:
+        """Lanes from base + offsets (in elements) where the mask is set, 0 elsewhere."""
+        held = type.of("i8") if type.scalar == "i1" else type
+        pointers = self._lanes_at(base, offsets, held)
+        mask = mask or const(1, type.of("i1"))
+        name = f"llvm.masked.gather.{held.suffix}.{pointers.type.suffix}"
+        self.declared.add(f"declare {held} @{name}({pointers.type}, i32, {mask.type}, {held})")
+        place = f"{pointers.type} {pointers}, i32 {held.bits // 8}, {mask.type} {mask}"
+        found = self.value(f"call {held} @{name}({place}, {held} zeroinitializer)", held)
+        return self.icmp("ne", found, const(0, held)) if held is not type else found
+
+    def scatter(self, a: Value, base: Value, offsets: Value, mask: Value | None) -> None:
+        """Lanes to base + offsets (in elements) where the mask is set."""
+        if a.type.scalar == "i1":
+            a = self.convert("zext", a, a.type.of("i8"))
+        pointers = self._lanes_at(base, offsets, a.type)
+        mask = mask or const(1, a.type.of("i1"))
+        name = f"llvm.masked.scatter.{a.type.suffix}.{pointers.type.suffix}"
+        self.declared.add(f"declare void @{name}({a.type}, {pointers.type}, i32, {mask.type})")
+        place = f"{pointers.type} {pointers}, i32 {a.type.bits // 8}, {mask.type} {mask}"
+        self.do(f"call void @{name}({a.type} {a}, {place})")
+
+    def _lanes_at(self, base: Value, offsets: Value, type: Type) -> Value:
+        text = f"getelementptr {type.scalar}, ptr {base.text}, {offsets.type} {offsets.text}"
+        return self.value(text, vector("ptr", offsets.type.lanes))
 
     def prefetch(self, address: Value, write: bool) -> None:
         self.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
@@ -369,6 +394,12 @@ class Builder:
     def local(self, type: Type, count: int = 1, align: int = 64) -> Value:
         """Memory of this call; to be asked for in the first block."""
         return self.value(f"alloca {type.text}, i64 {count}, align {align}", PTR)
+
+    def local_at_entry(self, type: Type, count: int = 1, align: int = 64) -> Value:
+        """Memory of this call, taken where the function begins."""
+        name = self._name()
+        self.locals.append(f"  {name} = alloca {type.text}, i64 {count}, align {align}")
+        return Value(name, PTR)
 
     # ------------------------------------------------------------------ control
 
@@ -422,6 +453,10 @@ class Loop:
         self.i, self.carried = i, carried
 
 
-def lane_numbers(type: Type) -> Value:
-    """0, 1, 2 … in the lanes of an integer type."""
-    return Value("<" + ", ".join(f"{type.scalar} {i}" for i in range(type.lanes)) + ">", type)
+def lane_numbers(type: Type, step: int = 1) -> Value:
+    """0, step, 2·step … in the lanes of an integer type.
+
+    >>> print(lane_numbers(vector("i32", 4), 3))
+    <i32 0, i32 3, i32 6, i32 9>
+    """
+    return Value("<" + ", ".join([f"{type.scalar} {step * i}" for i in range(type.lanes)]) + ">", type)

@@ -1,0 +1,228 @@
+"""Matrix products: tiles of registers over the whole inner axis, and an epilogue on every tile.
+
+A tile is ``rows`` × ``vectors`` accumulators. For each k an element of a is broadcast for each row and multiplied
+with consecutive elements of b: a may lie in any strides (a transposed view costs nothing), b lies row after row.
+Each element is summed over k in order, whatever the tile: its bits do not depend on tiles or threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chainrule.executors.cpu.emit import I64, Builder, Value, const, vector
+from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
+from chainrule.executors.cpu.kernels import Contraction
+from chainrule.executors.cpu.layout import Layout
+from chainrule.executors.cpu.special import scalar_type
+
+__all__ = ["Tile", "choose_tile", "emit_product", "emit_tile"]
+
+_IN_REGISTERS = 6  # operations of an epilogue that are worth repeating for every accumulator
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows, and vectors of lanes; how many lanes of the last vector lie inside the matrix, if not all."""
+
+    rows: int
+    vectors: int
+    rest: int = 0
+
+
+def choose_tile(rows: int, vectors: int, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The tile (rows, vectors) that covers a matrix of ``rows`` × ``vectors`` in the fewest cycles.
+
+    limits    (vectors, most rows) that fit the registers of the machine
+    """
+    best: tuple[float, int, int] | None = None
+    for width, most in limits:
+        if width > vectors and width > 1:
+            continue
+        panels, rest = divmod(vectors, width)
+        for height in range(min(most, rows), 0, -1):
+            full, left = divmod(rows, height)
+
+            def column(width: int, full: int = full, left: int = left, height: int = height) -> float:
+                return full * _cycles(height, width) + (_cycles(left, width) if left else 0)
+
+            cost = panels * column(width) + (column(rest) if rest else 0)
+            if best is None or cost < best[0] - 1e-9:
+                best = cost, height, width
+    assert best is not None
+    return best[1], best[2]
+
+
+def _cycles(rows: int, vectors: int) -> float:
+    """Per k: multiplications at two a cycle, loads at two a cycle, the latency of a sum; and the call."""
+    return max(rows * vectors, (rows + vectors) * 1.1, 8) + 1.2
+
+
+def emit_product(
+    kernel: Contraction,
+    b: Builder,
+    low: Value,
+    high: Value,
+    call: Callable[[Tile, Value, Value], None],
+    tile: tuple[int, int],
+    lanes: int,
+    exact: bool,
+    counts: Sequence[int],
+) -> None:
+    """Loops over the tiles of rows ``low`` to ``high``. ``call(tile, row, column)`` computes one.
+
+    counts   the numbers of rows that ``high − low`` may be
+    exact    whether the last lanes must not be written where the matrix ends
+    """
+    assert kernel.product is not None
+    n = kernel.product.shape[-1]
+    height, width = tile
+    vectors = -(-n // lanes)
+    rest = n % lanes if exact else 0
+    panels, left = divmod(vectors, width)
+    if rest and not left:
+        panels, left = panels - 1, width
+
+    def rows(tile_width: int, tail: int, column: Value) -> None:
+        count = b.sub(high, low)
+        stop = b.add(low, b.mul(b.sdiv(count, const(height, I64)), const(height, I64)))
+        with b.loop(low, stop, height) as loop:
+            call(Tile(height, tile_width, tail), loop.i, column)
+        left = b.sub(high, stop)
+        for part in sorted({n % height for n in counts} - {0}):
+            with b.when(b.icmp("eq", left, const(part, I64))):
+                call(Tile(part, tile_width, tail), stop, column)
+
+    if panels:
+        with b.loop(0, panels * width, width) as panel:
+            rows(width, 0, b.mul(panel.i, const(lanes, I64)))
+    if left:
+        rows(left, rest, const(panels * width * lanes, I64))
+
+
+def emit_tile(
+    kernel: Contraction,
+    e: Evaluator,
+    tile: Tile,
+    a: tuple[Value, Layout],
+    right: tuple[Value, Layout],
+    row: Value,
+    column: Value,
+    lanes: int,
+    prefetch: bool,
+) -> None:
+    """One tile: the loop over k, then the epilogue and the stores. Operands point at the first element of
+    their matrices."""
+    assert kernel.product is not None
+    b = e.b
+    element = scalar_type(kernel.product.dtype)
+    if prefetch:
+        _prefetch(kernel, e, tile, row, column, lanes)
+    sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, kernel.product.inputs[0].shape[-1])
+    operations = len(kernel.nodes) - 1
+    lead = len(kernel.product.shape) - 2
+    if operations <= _IN_REGISTERS or tile.rows == 1:
+        for r in range(tile.rows):
+            e.layers.append({})
+            for v in range(tile.vectors):
+                _finish(kernel, e, tile, Index(row, r), column, v, sums[r][v], lanes, lead)
+            e.layers.pop()
+        return
+    type = vector(element.scalar, lanes)
+    held = b.local_at_entry(type, tile.rows * tile.vectors)
+    for r in range(tile.rows):
+        for v in range(tile.vectors):
+            b.store(sums[r][v], b.at(held, (r * tile.vectors + v) * lanes, element), 64)
+    with b.loop(0, tile.rows) as loop:
+        e.layers.append({})
+        start = b.at(held, b.mul(loop.i, const(tile.vectors * lanes, I64)), element)
+        at = b.add(row, loop.i)
+        for v in range(tile.vectors):
+            total = b.load(b.at(start, v * lanes, element), type, 64)
+            _finish(kernel, e, tile, Index(at), column, v, total, lanes, lead)
+        e.layers.pop()
+
+
+def _finish(
+    kernel: Contraction,
+    e: Evaluator,
+    tile: Tile,
+    row: Index,
+    column: Value,
+    v: int,
+    total: Value,
+    lanes: int,
+    lead: int,
+) -> None:
+    """The epilogue of one vector, and its stores."""
+    assert kernel.product is not None
+    rest = tile.rest if v == tile.vectors - 1 else 0
+    mask = None
+    if rest:
+        bits = ", ".join("i1 true" if i < rest else "i1 false" for i in range(lanes))
+        mask = Value(f"<{bits}>", vector("i1", lanes))
+    indices = (*e.position.indices[:lead], row, Index(column, v * lanes))
+    e.position = Position(indices, lead + 1, lanes, mask)
+    e.layers.append({})
+    axes = kernel.axes
+    e.set(kernel.product, axes, total)
+    values = [e.value(node, axes) for node, _ in kernel.stores]
+    for (_, place), value in zip(kernel.stores, values, strict=True):
+        e.store(value, place, axes)
+    e.layers.pop()
+
+
+def _prefetch(kernel: Contraction, e: Evaluator, tile: Tile, row: Value, column: Value, lanes: int) -> None:
+    """Asks for what the epilogue will read and write, while the sums are made."""
+    for _, place in kernel.stores:
+        if place.buffer.home != "state":
+            continue
+        element = scalar_type(place.layout.dtype)
+        base = e.pointers[place.buffer]
+        start = e.b.at(base, e.b.add(e.b.mul(row, const(place.layout.strides[-2], I64)), column), element)
+        for r in range(tile.rows):
+            for v in range(tile.vectors):
+                e.b.prefetch(e.b.at(start, r * place.layout.strides[-2] + v * lanes, element), write=True)
+
+
+def _sums(
+    b: Builder,
+    tile: Tile,
+    a: tuple[Value, Layout],
+    right: tuple[Value, Layout],
+    row: Value,
+    column: Value,
+    lanes: int,
+    scalar: str,
+    inner: int,
+) -> list[list[Value]]:
+    """Σₖ a[row + r, k]·b[k, column + v] for every accumulator of a tile."""
+    type, element = vector(scalar, lanes), vector(scalar, 0)
+    (a_base, a_layout), (b_base, b_layout) = a, right
+    down, along = a_layout.strides[-2:]
+    next_row = b_layout.strides[-2]
+    left = b.at(a_base, b.mul(row, const(down, I64)), element)
+    top = b.at(b_base, column, element)
+    zero = const(0, type)
+    unroll = 1 if tile.rows * tile.vectors > 16 else 2 if tile.rows * tile.vectors > 8 else 4
+
+    def multiply(sums: list[Value], left: Value, top: Value, k: int) -> list[Value]:
+        columns = [b.load(b.at(top, k * next_row + v * lanes, element), type) for v in range(tile.vectors)]
+        found = []
+        for r in range(tile.rows):
+            x = b.splat(b.load(b.at(left, r * down + k * along, element), element), lanes)
+            found += [b.fma(x, y, sums[r * tile.vectors + v]) for v, y in enumerate(columns)]
+        return found
+
+    sums = [zero] * (tile.rows * tile.vectors)
+    turns, rest = divmod(inner, unroll)
+    if turns:
+        with b.loop(0, turns, carried=[left, top, *sums]) as loop:
+            left, top, *sums = loop.carried
+            for k in range(unroll):
+                sums = multiply(sums, left, top, k)
+            loop.carried = [b.at(left, unroll * along, element), b.at(top, unroll * next_row, element), *sums]
+        left, top, *sums = loop.carried
+    for k in range(rest):
+        sums = multiply(sums, left, top, k)
+    return [sums[r * tile.vectors : (r + 1) * tile.vectors] for r in range(tile.rows)]

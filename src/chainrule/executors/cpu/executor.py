@@ -1,0 +1,337 @@
+"""The cpu executor: programs and functions as native code."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ConfigError, ShapeError
+from chainrule.executors.cpu.evaluate import BATCH
+from chainrule.executors.cpu.kernels import Buffer, Check, Kernel, Special
+from chainrule.executors.cpu.layout import Layout, dense, padded
+from chainrule.executors.cpu.lower import lower
+from chainrule.executors.cpu.memory import aligned, resident
+from chainrule.executors.cpu.module import CONTEXT, emit_module
+from chainrule.executors.cpu.native import Native, compile_module
+from chainrule.executors.cpu.plan import Assignment, Destination, assign
+from chainrule.executors.cpu.schedule import Cycle, Schedule, schedule
+from chainrule.executors.cpu.special import argsort_scratch, scatter_scratch
+from chainrule.executors.cpu.target import Target, host
+from chainrule.executors.cpu.threads import Team, barrier_state, thread_limit
+from chainrule.executors.program import Array, Program, State
+from chainrule.executors.reference import ReferenceEpoch, Walk
+from chainrule.graph.expr import INPUT, Expr, toposort
+from chainrule.ops.index import ARGSORT, GATHER, SCATTER_ADD
+from chainrule.ops.linalg import MATMUL
+from chainrule.spec import DTYPES
+
+__all__ = ["CpuEpoch", "CpuFunction", "Plan", "plan_program"]
+
+
+# ------------------------------------------------------------------ planning
+
+
+@dataclass(eq=False)
+class Plan:
+    """What is compiled: kernels in order, and the table of what lies outside of the arena."""
+
+    found: Assignment
+    schedule: Schedule
+    threads: int
+    batch: int
+    tables: list[Buffer] = field(default_factory=list)
+    failed: Buffer | None = None
+
+
+def plan_program(program: Program, threads: int) -> Plan:
+    """The plan of a step. State that cannot be replaced where it lies is put aside and copied in the end."""
+    names, updates = list(program.outputs), list(program.updates)
+    nodes = [*program.outputs.values(), *program.updates.values()]
+    lowered = lower(nodes if program.healthy is None else [*nodes, program.healthy])
+    outputs = dict(zip(names, lowered, strict=False))
+    new = dict(zip(updates, lowered[len(names) :], strict=False))
+    healthy = None if program.healthy is None else lowered[-1]
+    aside: set[str] = set()
+    while True:
+        try:
+            return _plan(program, outputs, new, healthy, threads, aside)
+        except Cycle as found:
+            late = {n.meta["name"] for n in program.state} & found.states
+            if not late - aside:
+                raise
+            aside |= late
+
+
+def _plan(
+    program: Program,
+    outputs: Mapping[str, Expr],
+    updates: Mapping[str, Expr],
+    healthy: Expr | None,
+    threads: int,
+    aside: set[str],
+) -> Plan:
+    leaves: dict[Expr, Buffer] = {}
+    tables: list[Buffer] = []
+
+    def outside(buffer: Buffer) -> Buffer:
+        buffer.place = len(tables)
+        tables.append(buffer)
+        return buffer
+
+    for x in program.batch:
+        inner = dense(x.shape[1:], x.dtype).strides
+        leaves[x] = outside(Buffer(Layout(x.shape, (BATCH, *inner), x.dtype), "data", roomy=False))
+    for x in program.scalars:
+        leaves[x] = outside(Buffer(dense(x.shape, x.dtype), "scalar", roomy=False))
+    states: dict[str, Buffer] = {}
+    for x in program.state:
+        name = x.meta["name"]
+        states[name] = leaves[x] = outside(Buffer(padded(x.shape, x.dtype), "state", name=name))
+    rings = [
+        Destination(n, outside(Buffer(dense(n.shape, n.dtype), "ring", roomy=False)))
+        for n in outputs.values()
+    ]
+    replaced = [
+        Destination(n, states[name], aside=name in aside)
+        for name, n in updates.items()
+        if leaves.get(n) is not states[name]
+    ]
+    batch = program.batch[0].shape[0] if program.batch else 1
+    roots = [*outputs.values(), *updates.values(), *([] if healthy is None else [healthy])]
+    found = assign(roots, leaves, [*rings, *replaced], keep=[] if healthy is None else [healthy])
+    failed = _mark_failures(found)
+    if healthy is not None or (failed is not None and replaced):
+        found.kernels.append(Check(len(found.kernels), condition=healthy, failed=failed))
+    _give_scratch(found)
+    return Plan(found, schedule(found, threads), threads, batch, tables, failed)
+
+
+def _mark_failures(found: Assignment) -> Buffer | None:
+    """One number for all kernels that meet an index: not 0 where one lay outside."""
+    kernels = [
+        k for k in found.kernels if isinstance(k, Special) and k.nodes[0].primitive in (GATHER, SCATTER_ADD)
+    ]
+    if not kernels:
+        return None
+    mark = Buffer(dense((), DTYPES["int32"]), "arena", value=np.zeros((), np.int32))
+    for kernel in kernels:
+        kernel.writes.append(mark)
+    return mark
+
+
+def _give_scratch(found: Assignment) -> None:
+    for kernel in found.kernels:
+        if not isinstance(kernel, Special):
+            continue
+        node = kernel.nodes[0]
+        size = 0
+        if node.primitive is ARGSORT:
+            size = argsort_scratch(dense(node.inputs[0].shape, node.inputs[0].dtype), node.meta["axis"])
+        elif node.primitive is SCATTER_ADD:
+            index = node.inputs[0]
+            size = scatter_scratch(dense(index.shape, index.dtype), dense(node.shape, node.dtype))
+        if size:
+            kernel.scratch.append(Buffer(dense((size,), DTYPES["uint8"]), "arena"))
+
+
+# ------------------------------------------------------------------ code and its memory
+
+
+class _Code:
+    """Native code of a plan, and memory for one run at a time from each thread that asks."""
+
+    def __init__(self, plan: Plan, target: Target, timed: bool = False) -> None:
+        self.plan, self.target = plan, target
+        self.team = Team(plan.threads)
+        self.text = emit_module(plan.found, plan.schedule, target, plan.threads, plan.batch, timed)
+        self.native: Native = compile_module(self.text, target)
+        self.entry = self.native.address("run")
+        self.constants = [
+            b for k in plan.schedule.kernels for b in _touched(plan.schedule, k) if b.value is not None
+        ]
+        self._free: list[_Frame] = []
+
+    @contextlib.contextmanager
+    def frame(self) -> Any:
+        """Memory that nobody else uses now."""
+        try:
+            frame = self._free.pop()
+        except IndexError:
+            frame = _Frame(self)
+        try:
+            yield frame
+        finally:
+            self._free.append(frame)
+
+
+def _touched(plan: Schedule, kernel: Kernel) -> list[Buffer]:
+    return [b for b, _ in plan.reads[kernel]] + kernel.writes
+
+
+class _Frame:
+    """The memory of one run: arena, table of addresses, barrier, context."""
+
+    def __init__(self, code: _Code) -> None:
+        plan = code.plan.schedule
+        shared = -(-plan.arena // 4096) * 4096 + 4096
+        plan.private = -(-plan.private // 128) * 128
+        self.code = code
+        self.arena = aligned(shared + plan.private * code.plan.threads + 4096)
+        self.table = np.zeros(max(len(code.plan.tables), 1), np.int64)
+        self.done = np.zeros(1, np.int64)
+        self.cycles = np.zeros(len(plan.kernels), np.int64)
+        self.barrier = barrier_state()
+        self.context = np.zeros(len(CONTEXT), np.int64)
+        values = {
+            "arena": self.arena.ctypes.data,
+            "private": shared,
+            "addresses": self.table.ctypes.data,
+            "barrier": self.barrier.ctypes.data,
+            "done": self.done.ctypes.data,
+            "cycles": self.cycles.ctypes.data,
+        }
+        for name, value in values.items():
+            self.context[CONTEXT.index(name)] = value
+        self.address = self.context.ctypes.data
+        for buffer in code.constants:
+            self._view(buffer)[...] = buffer.value
+
+    def _view(self, buffer: Buffer) -> Array:
+        layout = buffer.layout
+        strides = tuple(s * layout.dtype.itemsize for s in layout.strides)
+        return np.ndarray(layout.shape, layout.dtype, buffer=self.arena, offset=buffer.place, strides=strides)
+
+    def run(self, steps: int, index: int) -> int:
+        """→ the number of healthy steps."""
+        self.done[0] = 0
+        self.context[CONTEXT.index("steps")] = steps
+        self.context[CONTEXT.index("index")] = index
+        mark = self.code.plan.failed
+        if mark is not None:
+            self._view(mark)[...] = 0
+        self.code.team.run(self.code.entry, self.address, self.barrier)
+        return int(self.done[0])
+
+    @property
+    def failed(self) -> bool:
+        """Whether an index lay outside."""
+        mark = self.code.plan.failed
+        return mark is not None and bool(self._view(mark))
+
+
+# ------------------------------------------------------------------ the executor's two faces
+
+
+class CpuEpoch:
+    """Many steps of a program in one native call."""
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        threads: int | None = None,
+        target: Target | None = None,
+        timed: bool = False,
+    ) -> None:
+        self.program = program
+        self.plan = plan_program(program, thread_limit(threads))
+        self.code = _Code(self.plan, target or host(), timed)
+
+    def run(
+        self, state: State, data: Sequence[Array], index: Array, scalars: Sequence[Array]
+    ) -> tuple[int, dict[str, Array]]:
+        program, steps = self.program, len(index)
+        order = np.ascontiguousarray(index, np.int64)
+        _check_rows(order, data)
+        held = [np.ascontiguousarray(a, x.dtype) for a, x in zip(data, program.batch, strict=True)]
+        held += [np.ascontiguousarray(s, x.dtype) for s, x in zip(scalars, program.scalars, strict=True)]
+        seen: set[int] = set()
+        for x in program.state:
+            name = x.meta["name"]
+            state[name] = array = _own(resident(np.asarray(state[name], x.dtype)), seen)
+            held.append(array)
+        found = {n: np.empty((steps, *x.shape), x.dtype) for n, x in program.outputs.items()}
+        held += found.values()
+        with self.code.frame() as frame:
+            frame.table[: len(held)] = [a.ctypes.data for a in held]
+            done = frame.run(steps, order.ctypes.data)
+            failed = frame.failed
+        if failed:  # the reference says which index it was
+            rest = [s[done : done + 1] for s in scalars]
+            ReferenceEpoch(program).run(dict(state), data, index[done : done + 1], rest)
+        return done, {n: a[:done] for n, a in found.items()}
+
+
+def _own(array: Array, seen: set[int]) -> Array:
+    """Two states never share memory."""
+    if array.ctypes.data in seen:
+        array = resident(np.array(array))
+    seen.add(array.ctypes.data)
+    return array
+
+
+def _check_rows(index: Array, data: Sequence[Array]) -> None:
+    rows = min((len(a) for a in data), default=0)
+    if index.size and data and not (index.min() >= 0 and index.max() < rows):
+        raise ShapeError(f"the index picks rows {index.min()} to {index.max()}, the data have {rows}")
+
+
+class CpuFunction:
+    """A compiled graph: arrays in, arrays out. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        outputs: Sequence[Expr],
+        inputs: Sequence[Expr],
+        *,
+        threads: int | None = None,
+        target: Target | None = None,
+    ) -> None:
+        self.outputs, self.inputs = list(outputs), list(inputs)
+        if unknown := [n for n in toposort(outputs) if n.primitive is INPUT and n not in set(inputs)]:
+            raise ConfigError(f"input {unknown[0].meta['name']!r} is needed by the graph but was not given")
+        lowered = lower(outputs)
+        wide = {x for n in toposort(lowered) if n.primitive is MATMUL for x in n.inputs[1:]}
+        self.padded = [x in wide or x.ndim == 1 for x in inputs]
+        self.plan = self._plan(lowered, thread_limit(threads))
+        self.code = _Code(self.plan, target or host())
+
+    def _plan(self, lowered: Sequence[Expr], threads: int) -> Plan:
+        tables: list[Buffer] = []
+        leaves: dict[Expr, Buffer] = {}
+        for x, wide in zip(self.inputs, self.padded, strict=True):
+            layout = padded(x.shape, x.dtype) if wide else dense(x.shape, x.dtype)
+            leaves[x] = Buffer(layout, "input", len(tables), roomy=wide)
+            tables.append(leaves[x])
+        rings = []
+        for n in lowered:
+            ring = Buffer(dense(n.shape, n.dtype), "ring", len(tables), roomy=False)
+            tables.append(ring)
+            rings.append(Destination(n, ring))
+        found = assign(lowered, leaves, rings)
+        failed = _mark_failures(found)
+        _give_scratch(found)
+        return Plan(found, schedule(found, threads), threads, 1, tables, failed)
+
+    def __call__(self, *arrays: Any) -> list[Array]:
+        held = [_fitting(x, a, wide) for x, a, wide in zip(self.inputs, arrays, self.padded, strict=True)]
+        found = [np.empty(n.shape, n.dtype) for n in self.outputs]
+        with self.code.frame() as frame:
+            frame.table[: len(held) + len(found)] = [a.ctypes.data for a in (*held, *found)]
+            frame.run(1, 0)
+            failed = frame.failed
+        if failed:  # the reference says which index it was
+            return Walk(self.outputs, self.inputs)(*arrays)
+        return found
+
+
+def _fitting(x: Expr, value: Any, wide: bool) -> Array:
+    array = np.asarray(value, x.dtype)
+    if array.shape != x.shape:
+        name = x.meta.get("name", x.primitive.name)
+        raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
+    return resident(array) if wide else np.ascontiguousarray(array)

@@ -1,0 +1,178 @@
+"""Kernels: what one native function computes, and where its values lie."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from chainrule.executors.cpu.layout import PAD, Layout
+from chainrule.graph.expr import Expr
+from chainrule.spec import Shape
+
+__all__ = [
+    "Buffer",
+    "Check",
+    "Contraction",
+    "Draw",
+    "Kernel",
+    "Nest",
+    "Place",
+    "Special",
+    "Split",
+    "Transposition",
+    "reduced_axes",
+]
+
+Home = Literal["arena", "private", "state", "data", "input", "scalar", "ring"]
+Split = Literal["rows", "lanes", "blocks", "every", "one"]
+"""How threads share a kernel: rows of one axis, blocks of lanes of the last one, blocks of some other kind,
+all of it in every thread (each for itself), or one thread alone."""
+
+Map = tuple[int | None, ...]
+"""For each axis of a node the axis of the kernel's domain along which it lies; None for a size of 1."""
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory of one array.
+
+    home     arena: of all threads; private: of each thread; scalar: one value per step, given by the host;
+             data: rows that an index picks; state, input: given by address; ring: one row per step
+    place    the byte in the arena, or the number in the table of addresses
+    """
+
+    layout: Layout
+    home: Home
+    place: int = -1
+    value: np.ndarray | None = None  # of a constant
+    roomy: bool = True  # whole vectors may be read past the end of a row
+    name: str = ""  # of a state
+    writer: Kernel | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """With room for whole blocks of rows."""
+        layout = self.layout
+        rows = math.prod(layout.shape[:-1])
+        more = (-rows % PAD) * layout.strides[-2] if layout.ndim > 1 else 0
+        return (layout.extent + more + PAD) * layout.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A view of a buffer."""
+
+    buffer: Buffer
+    layout: Layout
+
+
+@dataclass(eq=False)
+class Kernel:
+    """Nodes that are computed together. ``stores`` says which of them are written, and where."""
+
+    number: int
+    nodes: list[Expr] = field(default_factory=list)
+    stores: list[tuple[Expr, Place]] = field(default_factory=list)
+    split: Split = "one"
+    axis: int | None = None  # that is split
+    extent: int = 1  # of that axis
+    writes: list[Buffer] = field(default_factory=list)  # beyond the stores: marks of failure
+    scratch: list[Buffer] = field(default_factory=list)  # memory while the kernel runs
+    barrier: bool = False  # threads meet before this kernel
+
+    @property
+    def flops(self) -> int:
+        return sum(node.size for node in self.nodes)
+
+
+def reduced_axes(node: Expr) -> tuple[int, ...]:
+    """The axes over which a reduction goes."""
+    return node.meta["axes"] if "axes" in node.meta else (node.meta["axis"],)
+
+
+@dataclass(eq=False)
+class Nest(Kernel):
+    """Loops over a domain; element-wise nodes, and reductions over the domain's axes in ``reduced``.
+
+    maps    the axes of every node in terms of the domain's
+    """
+
+    domain: Shape = ()
+    reduced: frozenset[int] = frozenset()
+    maps: dict[Expr, Map] = field(default_factory=dict)
+
+    @property
+    def flops(self) -> int:
+        return sum(math.prod(self.domain) if self.full(n) else n.size for n in self.nodes)
+
+    @property
+    def kept(self) -> list[int]:
+        """The axes that remain, those of size 1 left out."""
+        return [a for a, n in enumerate(self.domain) if a not in self.reduced and n > 1]
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is nothing to share: every thread computes all of it for itself."""
+        return not self.kept
+
+    def full(self, node: Expr) -> bool:
+        """Whether the node depends on a reduced axis."""
+        return not self.reduced.isdisjoint(a for a in self.maps[node] if a is not None)
+
+    def axes_below(self, node: Expr) -> Map:
+        """The axes of what a reduction reduces."""
+        axes = reduced_axes(node)
+        kept, over = iter(self.maps[node]), iter(sorted(self.reduced))
+        shape = node.inputs[0].shape
+        return tuple(
+            (next(over) if n != 1 else None) if a in axes else next(kept) for a, n in enumerate(shape)
+        )
+
+
+@dataclass(eq=False)
+class Contraction(Kernel):
+    """A matrix product  y = a b  and element-wise nodes on its elements.   a (…, m, k), b (…, k, n)"""
+
+    product: Expr | None = None
+
+    @property
+    def axes(self) -> Map:
+        """Of every node: those of the product."""
+        return tuple(range(len(self.nodes[0].shape)))
+
+    @property
+    def flops(self) -> int:
+        assert self.product is not None
+        inner = self.product.inputs[0].shape[-1]
+        return 2 * self.product.size * inner + sum(n.size for n in self.nodes if n is not self.product)
+
+
+@dataclass(eq=False)
+class Transposition(Kernel):
+    """A copy with the last two axes exchanged."""
+
+
+@dataclass(eq=False)
+class Draw(Kernel):
+    """Random bits, and element-wise nodes on them, over flat elements."""
+
+
+@dataclass(eq=False)
+class Special(Kernel):
+    """One node that no loop pattern takes: sorting, scattering, running sums, joining, padding."""
+
+
+@dataclass(eq=False)
+class Check(Kernel):
+    """All threads leave the step here, before any state is replaced, if the condition does not hold or an
+    index lay outside.
+
+    condition    a boolean scalar
+    failed       a number that is not 0 where an index lay outside
+    """
+
+    condition: Expr | None = None
+    failed: Buffer | None = None

@@ -1,0 +1,452 @@
+"""From a schedule to one LLVM module: a function for every kind of kernel, and one that runs the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chainrule.executors.cpu import moves, special
+from chainrule.executors.cpu.contraction import Tile, choose_tile, emit_product, emit_tile
+from chainrule.executors.cpu.emit import I1, I32, I64, PTR, Builder, Value, const, lane_numbers, vector
+from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
+from chainrule.executors.cpu.kernels import (
+    Buffer,
+    Check,
+    Contraction,
+    Draw,
+    Kernel,
+    Nest,
+    Place,
+    Special,
+    Transposition,
+)
+from chainrule.executors.cpu.layout import Layout
+from chainrule.executors.cpu.nest import emit_nest
+from chainrule.executors.cpu.plan import Assignment
+from chainrule.executors.cpu.random import random_elements
+from chainrule.executors.cpu.schedule import Schedule
+from chainrule.executors.cpu.special import Operand, scalar_type
+from chainrule.executors.cpu.target import Target
+from chainrule.executors.cpu.threads import barrier_ir
+from chainrule.executors.cpu.transpose import transpose2d
+from chainrule.graph.expr import Expr
+from chainrule.ops.index import ARGSORT, GATHER, SCATTER_ADD
+from chainrule.ops.reduce import CUMSUM
+from chainrule.ops.shape import CONCAT, PAD
+
+__all__ = ["CONTEXT", "Context", "emit_module"]
+
+CONTEXT = ("arena", "private", "addresses", "index", "steps", "barrier", "done", "cycles")
+"""The fields of the context, 64 bits each: addresses, but for ``private``, the bytes of one thread's own
+memory, and ``steps``. ``addresses`` is a table with a place for every buffer that is not in the arena;
+``done`` counts the healthy steps; ``cycles`` is 0, or where the time of every kernel is added up."""
+
+_TILES = {
+    16: ((4, 6), (3, 8), (2, 12), (1, 14)),
+    8: ((3, 4), (2, 6), (1, 10)),
+    4: ((2, 4), (1, 8)),
+}
+_TILES_32 = {4: ((4, 6), (3, 8), (2, 12), (1, 14))}  # of machines with 32 registers of four lanes
+
+
+@dataclass(eq=False)
+class Context:
+    """What the functions of a module share while they are written."""
+
+    found: Assignment
+    plan: Schedule
+    target: Target
+    threads: int
+    functions: dict[tuple[str, str], str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)
+
+    def add(self, hint: str, parameters: str, b: Builder) -> str:
+        """A function, once; its name."""
+        body = "\n".join(b.locals + b.lines)
+        name = self.functions.get((parameters, body))
+        if name is None:
+            name = f"{hint}_{len(self.functions)}"
+            self.functions[parameters, body] = name
+            self.declared |= b.declared
+            self.texts.append(
+                f"define internal void @{name}({parameters}) noinline {self.target.attributes} {{\n"
+                f"entry:\n{body}\n  ret void\n}}"
+            )
+        return name
+
+
+# ------------------------------------------------------------------ one kernel
+
+
+@dataclass(eq=False)
+class _Function:
+    """A kernel's function: its parameters are the addresses of buffers, then bounds of its share."""
+
+    b: Builder
+    pointers: dict[Buffer, Value]
+    rows: Value
+    low: Value
+    high: Value
+
+    @property
+    def parameters(self) -> str:
+        own = [f"ptr noalias %p{i}" for i in range(len(self.pointers))]
+        return ", ".join([*own, "ptr %rows", "i64 %low", "i64 %high"])
+
+
+def _buffers(context: Context, kernel: Kernel) -> list[Buffer]:
+    touched = [p.buffer for _, p in kernel.stores] + kernel.writes
+    touched += [b for b, _ in context.plan.reads[kernel]] + kernel.scratch
+    return list(dict.fromkeys(touched))
+
+
+def _function(context: Context, kernel: Kernel) -> _Function:
+    pointers = {x: Value(f"%p{i}", PTR) for i, x in enumerate(_buffers(context, kernel))}
+    return _Function(Builder(), pointers, Value("%rows", PTR), Value("%low", I64), Value("%high", I64))
+
+
+def _emit_kernel(context: Context, kernel: Kernel) -> str:
+    """The name of the function that computes a kernel."""
+    f = _function(context, kernel)
+    hint = type(kernel).__name__.lower()
+    if isinstance(kernel, Nest):
+        e = Evaluator(f.b, kernel, kernel.maps, context.found, f.pointers, f.rows)
+        emit_nest(kernel, e, context.target.lanes, f.low, f.high)
+    elif isinstance(kernel, Contraction):
+        _emit_contraction(context, kernel, f)
+    elif isinstance(kernel, Transposition):
+        _emit_transposition(context, kernel, f)
+    elif isinstance(kernel, Draw):
+        _emit_draw(context, kernel, f)
+    elif isinstance(kernel, Special):
+        _emit_special(context, kernel, f)
+    return context.add(hint, f.parameters, f.b)
+
+
+def _emit_contraction(context: Context, kernel: Contraction, f: _Function) -> None:
+    """Loops over leading axes and tiles; each tile is a call, so that equal tiles are one function."""
+    product = kernel.product
+    assert product is not None
+    a, right = (context.found.place(x) for x in product.inputs)
+    assert a is not None and right is not None
+    lanes = max(context.target.lanes * 4 // product.dtype.itemsize, 2)
+    limits = (_TILES_32 if context.target.registers >= 32 else {}).get(
+        context.target.lanes, _TILES[context.target.lanes]
+    )
+    lead = product.ndim - 2
+    *_, m, n = product.shape
+    if not product.size:
+        return
+    counts = sorted(
+        {(t + 1) * m // context.threads - t * m // context.threads for t in range(context.threads)}
+    )
+    tile = choose_tile(max(counts), -(-n // lanes), limits)
+    exact = any(not p.buffer.roomy for _, p in kernel.stores)
+    element = scalar_type(product.dtype)
+    b = f.b
+    names: dict[Tile, str] = {}
+    before: list[Value] = []
+
+    def call(tile: Tile, row: Value, column: Value) -> None:
+        if tile not in names:
+            names[tile] = _tile_function(context, kernel, tile, a, right, lanes)
+        sides = [
+            b.at(f.pointers[place.buffer], _lead_offset(b, before, place.layout), element)
+            for place in (a, right)
+        ]
+        operands = [f"ptr {x}" for x in (*sides, *f.pointers.values(), f.rows)]
+        operands += [f"i64 {x}" for x in (*before, row, column)]
+        b.do(f"call void @{names[tile]}({', '.join(operands)})")
+
+    def outer(axis: int) -> None:
+        if axis == lead:
+            emit_product(kernel, b, f.low, f.high, call, tile, lanes, exact, counts)
+            return
+        with b.loop(0, product.shape[axis]) as loop:
+            before.append(loop.i)
+            outer(axis + 1)
+            before.pop()
+
+    outer(0)
+
+
+def _lead_offset(b: Builder, before: Sequence[Value], layout: Layout) -> Value:
+    total = const(layout.offset, I64)
+    for i, stride in zip(before, layout.strides, strict=False):
+        total = b.add(total, b.mul(i, const(stride, I64)))
+    return total
+
+
+def _tile_function(
+    context: Context, kernel: Contraction, tile: Tile, a: Place, right: Place, lanes: int
+) -> str:
+    product = kernel.product
+    assert product is not None
+    b = Builder()
+    pointers = {x: Value(f"%p{i}", PTR) for i, x in enumerate(_buffers(context, kernel))}
+    lead = [Value(f"%lead{i}", I64) for i in range(product.ndim - 2)]
+    row, column = Value("%row", I64), Value("%column", I64)
+    maps = dict.fromkeys(kernel.nodes, kernel.axes)
+    e = Evaluator(b, kernel, maps, context.found, pointers, Value("%rows", PTR))
+    e.position = Position(tuple(Index(i) for i in lead), None, 0)
+    e.position = Position((*e.position.indices, Index(row), Index(column)), None, lanes)
+    left, top = (Value("%a", PTR), a.layout), (Value("%b", PTR), right.layout)
+    emit_tile(kernel, e, tile, left, top, row, column, lanes, prefetch=True)
+    parameters = [
+        "ptr noalias %a",
+        "ptr noalias %b",
+        *(f"ptr %p{i}" for i in range(len(pointers))),
+        "ptr %rows",
+    ]
+    parameters += [f"i64 {x}" for x in (*lead, row, column)]
+    return context.add("tile", ", ".join(parameters), b)
+
+
+def _operand(context: Context, f: _Function, x: Expr) -> Operand:
+    place = context.found.place(x)
+    assert place is not None
+    return Operand(f.pointers[place.buffer], place.layout)
+
+
+def _target(f: _Function, kernel: Kernel) -> Operand:
+    _, place = kernel.stores[0]
+    return Operand(f.pointers[place.buffer], place.layout)
+
+
+def _emit_transposition(context: Context, kernel: Transposition, f: _Function) -> None:
+    y = _target(f, kernel)
+    x = _operand(context, f, kernel.nodes[0].inputs[0])
+    element = scalar_type(x.layout.dtype)
+    transpose2d(
+        f.b, x.pointer, x.layout.strides[0], y.pointer, y.layout.strides[0],
+        x.layout.shape[1], element, context.target.lanes, f.low, f.high,
+    )  # fmt: skip
+
+
+def _emit_draw(context: Context, kernel: Draw, f: _Function) -> None:
+    """Random bits in groups of so many blocks of four words as there are lanes; then what is done to them."""
+    b, node, lanes = f.b, kernel.nodes[0], context.target.lanes
+    meta = node.meta
+    seed, step = (_scalar(context, f, x) for x in node.inputs)
+    words = 1 if meta["bits"] <= 31 else 2
+    size = 4 * lanes // words
+    e = Evaluator(b, kernel, dict.fromkeys(kernel.nodes, (0,)), context.found, f.pointers, None)
+    flat = [(n, Place(p.buffer, Layout((p.layout.size,), (1,), p.layout.dtype))) for n, p in kernel.stores]
+    with b.loop(f.low, f.high) as loop:
+        first = b.mul(loop.i, const(lanes, I64))
+        drawn = random_elements(
+            b, first, seed, step, path=meta["path"], purpose=meta["purpose"], bits=meta["bits"], lanes=lanes
+        )
+        start = b.mul(loop.i, const(size, I64))
+        for k, value in enumerate(drawn):
+            e.layers.append({})
+            at = b.add(start, const(k * lanes, I64)) if k else start
+            left = b.sub(const(node.size, I64), at)
+            count = b.splat(b.convert("trunc", _limited(b, left, lanes), I32), lanes)
+            mask = b.icmp("slt", lane_numbers(vector("i32", lanes)), count)
+            e.position = Position((Index(at),), 0, lanes, mask, strict=True)
+            e.set(node, (0,), value)
+            for stored, place in flat:
+                e.store(e.value(stored, (0,)), place, (0,))
+            e.layers.pop()
+
+
+def _limited(b: Builder, x: Value, most: int) -> Value:
+    """x within 0 … most."""
+    return b.intrinsic("smax", b.intrinsic("smin", x, const(most, I64)), const(0, I64))
+
+
+def _scalar(context: Context, f: _Function, x: Expr) -> Value:
+    place = context.found.place(x)
+    assert place is not None
+    element = scalar_type(x.dtype)
+    value = f.b.load(f.b.at(f.pointers[place.buffer], place.layout.offset, element), element)
+    return value if value.type is I64 else f.b.convert("sext" if element is I32 else "zext", value, I64)
+
+
+def _emit_special(context: Context, kernel: Special, f: _Function) -> None:
+    node, b, lanes = kernel.nodes[0], f.b, context.target.lanes
+    xs, y = [_operand(context, f, x) for x in node.inputs], _target(f, kernel)
+    failed = f.pointers[kernel.writes[0]] if kernel.writes else None
+    scratch = f.pointers[kernel.scratch[0]] if kernel.scratch else Value("null", PTR)
+    if node.primitive is CONCAT:
+        moves.concat(b, xs, y, axis=node.meta["axis"], lanes=lanes)
+    elif node.primitive is PAD:
+        moves.pad(b, xs[0], y, lanes=lanes, **node.meta)
+    elif node.primitive is CUMSUM:
+        special.cumsum(b, xs[0], y, lanes=lanes, **node.meta)
+    elif node.primitive is ARGSORT:
+        special.argsort(b, xs[0], y, axis=node.meta["axis"], scratch=scratch)
+    elif node.primitive is GATHER and failed is not None:
+        moves.gather(b, xs[0], xs[1], y, failed=failed, lanes=lanes)
+    elif node.primitive is SCATTER_ADD and failed is not None:
+        special.scatter_add(
+            b, xs[0], xs[1], y, rows=node.meta["rows"], scratch=scratch, failed=failed, lanes=lanes
+        )
+    else:
+        raise AssertionError(node.primitive)
+
+
+# ------------------------------------------------------------------ the steps
+
+
+def emit_module(
+    found: Assignment, plan: Schedule, target: Target, threads: int, batch: int, timed: bool = False
+) -> str:
+    """``void run(i64 thread, ptr context)``: all steps.
+
+    batch    entries of the index in one step
+    timed    whether thread 0 adds up the clock cycles of every kernel
+    """
+    context = Context(found, plan, target, threads)
+    names = {k: _emit_kernel(context, k) for k in plan.kernels if not isinstance(k, Check)}
+    b = Builder()
+    fields = {
+        name: b.load(b.at(Value("%context", PTR), i, I64), I64 if name in ("private", "steps") else PTR)
+        for i, name in enumerate(CONTEXT)
+    }
+    thread = Value("%thread", I64)
+    own = b.at(
+        fields["arena"], b.add(fields["private"], b.mul(thread, const(plan.private, I64))), vector("i8", 0)
+    )
+    shares = _Shares(b, thread, threads, target.lanes)
+    for kernel in plan.kernels:
+        shares.of(kernel)
+    bases = _bases(b, context, fields["addresses"])
+    with b.loop(0, fields["steps"]) as loop:
+        rows = b.at(fields["index"], b.mul(loop.i, const(batch, I64)), I64)
+        address = _Addresses(b, fields["arena"], own, bases, loop.i)
+        clock = _clock(b) if timed else None
+        for number, kernel in enumerate(plan.kernels):
+            if kernel.barrier:
+                _meet(b, fields)
+            if isinstance(kernel, Check):
+                _leave_unless_healthy(context, kernel, b, address)
+                continue
+            low, high = shares.of(kernel)
+            operands = [f"ptr {address.of(x)}" for x in _buffers(context, kernel)]
+            call = f"call void @{names[kernel]}({', '.join([*operands, f'ptr {rows}', f'i64 {low}', f'i64 {high}'])})"
+            if kernel.split == "one" and threads > 1:
+                with b.when(b.icmp("eq", thread, const(0, I64))):
+                    b.do(call)
+            else:
+                b.do(call)
+            if clock is not None:
+                clock = _add_time(b, clock, fields["cycles"], number, thread)
+        if threads > 1:
+            _meet(b, fields)
+        b.store(b.add(loop.i, const(1, I64)), fields["done"])
+    b.jump("leave")
+    b.start("leave")
+    text = [*sorted(context.declared | b.declared), barrier_ir(target) if threads > 1 else "", *context.texts]
+    text.append(
+        f"define internal void @steps(i64 %thread, ptr %context) noinline {target.attributes} {{\n"
+        "entry:\n" + "\n".join(b.locals + b.lines) + "\n  ret void\n}"
+    )
+    text.append(target.entry("run", "steps"))
+    return _distinct("\n".join(text))
+
+
+def _clock(b: Builder) -> Value:
+    return b.call("llvm.readcyclecounter", I64)
+
+
+def _add_time(b: Builder, before: Value, table: Value, number: int, thread: Value) -> Value:
+    """Adds the cycles since ``before`` to the kernel's; now."""
+    now = _clock(b)
+    with b.when(b.icmp("eq", thread, const(0, I64))):
+        place = b.at(table, number, I64)
+        b.store(b.add(b.load(place, I64), b.sub(now, before)), place)
+    return now
+
+
+def _distinct(text: str) -> str:
+    """Each declaration once, before everything."""
+    lines = text.split("\n")
+    declared = sorted({x for x in lines if x.startswith("declare ")})
+    return "\n".join([*declared, *(x for x in lines if not x.startswith("declare "))])
+
+
+def _meet(b: Builder, fields: dict[str, Value]) -> None:
+    """Waits for all threads; leaves if one has failed."""
+    aborted = b.value(f"call i1 @barrier(ptr {fields['barrier']})", I1)
+    on = b.label("met")
+    b.branch(aborted, "leave", on)
+    b.start(on)
+
+
+def _leave_unless_healthy(context: Context, kernel: Check, b: Builder, address: _Addresses) -> None:
+    if kernel.condition is not None:
+        place = context.found.place(kernel.condition)
+        assert place is not None
+        on = b.label("healthy")
+        b.branch(b.load(address.of(place.buffer), I1), on, "leave")
+        b.start(on)
+    if kernel.failed is not None:
+        on = b.label("inside")
+        found = b.load(address.of(kernel.failed), I32)
+        b.branch(b.icmp("eq", found, const(0, I32)), on, "leave")
+        b.start(on)
+
+
+class _Shares:
+    """Each thread's part of a kernel: made once, before the first step."""
+
+    def __init__(self, b: Builder, thread: Value, threads: int, lanes: int) -> None:
+        self.b, self.thread, self.threads, self.lanes = b, thread, threads, lanes
+        self.known: dict[int, tuple[Value, Value]] = {}
+
+    def of(self, kernel: Kernel) -> tuple[Value, Value]:
+        if kernel.split in ("every", "one"):
+            return const(0, I64), const(kernel.extent, I64)
+        count = kernel.extent
+        if kernel.split == "lanes" or isinstance(kernel, Transposition):
+            count = -(-count // self.lanes)
+        elif isinstance(kernel, Draw):
+            words = 1 if kernel.nodes[0].meta["bits"] <= 31 else 2
+            count = -(-count * words // (4 * self.lanes))
+        if count not in self.known:
+            self.known[count] = self._bound(count, 0), self._bound(count, 1)
+        return self.known[count]
+
+    def _bound(self, count: int, more: int) -> Value:
+        if self.threads == 1:
+            return const(count * more, I64)
+        t = self.b.add(self.thread, const(more, I64))
+        return self.b.udiv(self.b.mul(t, const(count, I64)), const(self.threads, I64))
+
+
+def _bases(b: Builder, context: Context, table: Value) -> dict[Buffer, Value]:
+    """The addresses of what does not lie in the arena."""
+    found: dict[Buffer, Value] = {}
+    for kernel in context.plan.kernels:
+        if isinstance(kernel, Check):
+            continue
+        for buffer in _buffers(context, kernel):
+            if buffer.home not in ("arena", "private") and buffer not in found:
+                found[buffer] = b.load(b.at(table, buffer.place, I64), PTR)
+    return found
+
+
+@dataclass(eq=False)
+class _Addresses:
+    """Where the buffers begin, in one step."""
+
+    b: Builder
+    arena: Value
+    own: Value
+    bases: dict[Buffer, Value]
+    step: Value
+
+    def of(self, buffer: Buffer) -> Value:
+        b = self.b
+        if buffer.home == "arena":
+            return b.at(self.arena, buffer.place, vector("i8", 0))
+        if buffer.home == "private":
+            return b.at(self.own, buffer.place, vector("i8", 0))
+        base = self.bases[buffer]
+        if buffer.home in ("scalar", "ring"):
+            bytes = max(buffer.layout.size, 1) * buffer.layout.dtype.itemsize
+            return b.at(base, b.mul(self.step, const(bytes, I64)), vector("i8", 0))
+        return base

@@ -1,0 +1,292 @@
+"""Planning, second half: the order of kernels, who computes what, where threads meet, where buffers lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chainrule.executors.cpu.kernels import (
+    Buffer,
+    Check,
+    Contraction,
+    Draw,
+    Kernel,
+    Nest,
+    Place,
+    Special,
+    Transposition,
+)
+from chainrule.executors.cpu.plan import REDUCTIONS, Assignment, reduces, trivial_axes
+from chainrule.executors.cpu.views import VIEWS, Map, map_down, relabels
+from chainrule.graph.expr import CONSTANT, Expr
+
+__all__ = ["Cycle", "Schedule", "schedule"]
+
+_LINE = 64  # bytes
+_APART = 320  # bytes between buffers, so that equal offsets in two of them do not meet in the cache
+
+
+class Cycle(Exception):
+    """Kernels wait for each other, since they replace states that others still read."""
+
+    def __init__(self, states: set[str]) -> None:
+        super().__init__(", ".join(sorted(states)))
+        self.states = states
+
+
+@dataclass(eq=False)
+class Schedule:
+    """Kernels in the order in which they run, and the memory that they need."""
+
+    kernels: list[Kernel]
+    arena: int = 0  # bytes that all threads share
+    private: int = 0  # bytes of each thread
+    reads: dict[Kernel, list[tuple[Buffer, int]]] = field(default_factory=dict)
+
+    @property
+    def barriers(self) -> int:
+        return sum(k.barrier for k in self.kernels)
+
+
+def schedule(found: Assignment, threads: int) -> Schedule:
+    """The order with the fewest meetings of threads that the dependencies allow."""
+    for kernel in found.kernels:
+        _share(kernel)
+    reads = {k: _accesses(found, k) for k in found.kernels}
+    after = _dependencies(found, reads)
+    order = _order(found, after, reads, threads)
+    result = Schedule(order, reads=reads)
+    _place_buffers(result, threads)
+    return result
+
+
+# ------------------------------------------------------------------ who computes what
+
+
+def _share(kernel: Kernel) -> None:
+    """How threads share the kernel's loops."""
+    kernel.split, kernel.axis, kernel.extent = "one", None, 1
+    if isinstance(kernel, Check):
+        kernel.split = "every"
+    elif isinstance(kernel, Contraction):
+        shape = kernel.nodes[0].shape
+        kernel.split, kernel.axis, kernel.extent = "rows", len(shape) - 2, shape[-2]
+    elif isinstance(kernel, Transposition):
+        kernel.split, kernel.extent = "blocks", kernel.nodes[0].shape[-1]
+    elif isinstance(kernel, Draw):
+        kernel.split, kernel.extent = "blocks", kernel.nodes[0].size
+    elif isinstance(kernel, Nest) and kernel.whole:
+        kernel.split = "one" if any(p.buffer.home == "state" for _, p in kernel.stores) else "every"
+    elif isinstance(kernel, Nest):
+        kernel.axis = kernel.kept[0]
+        kernel.split = "lanes" if kernel.kept == [len(kernel.domain) - 1] else "rows"
+        kernel.extent = kernel.domain[kernel.axis]
+    for _, place in kernel.stores:
+        if place.buffer.home in ("arena", "private"):
+            place.buffer.home = "private" if kernel.split == "every" else "arena"
+
+
+# ------------------------------------------------------------------ what is read and written, and which part
+
+
+Access = tuple[Buffer, int]
+"""A buffer, and the stride of the split axis in it; 0 where each thread may touch all of it."""
+
+
+def _accesses(found: Assignment, kernel: Kernel) -> list[Access]:
+    """What a kernel reads from memory."""
+    if isinstance(kernel, Check):
+        own = [] if kernel.failed is None else [(kernel.failed, 0)]
+        return own + ([(found.places[kernel.condition].buffer, 0)] if kernel.condition is not None else [])
+    if isinstance(kernel, Nest | Contraction):
+        return list(_through_views(found, kernel))
+    return [(found.places[x].buffer, 0) for x in found.externals(kernel)]
+
+
+def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Access]:
+    own, seen = set(kernel.nodes), set[tuple[Expr, Map]]()
+    stack: list[tuple[Expr, Map]] = []
+    for node in [*kernel.nodes, *(n for n, _ in kernel.stores if n not in own)]:
+        axes = kernel.axes if isinstance(kernel, Contraction) else kernel.maps[node]
+        if isinstance(kernel, Contraction) and node is kernel.product:
+            for x, side in zip(node.inputs, (axes[:-1] + (None,), (None,) * len(axes)), strict=True):
+                place = found.place(x)
+                yield place.buffer, _stride(place, side, kernel)
+        elif node in own and (source := found.source(node)) is not None:
+            yield source.buffer, _stride(source, axes, kernel)
+        elif isinstance(kernel, Nest) and node.primitive in REDUCTIONS and reduces(node):
+            stack.append((node.inputs[0], kernel.axes_below(node)))
+        elif node in own:
+            stack += _operands(node, axes)
+        else:
+            stack.append((node, axes))
+    while stack:
+        x, axes = stack.pop()
+        if (x, axes) in seen or x in own or (x.primitive is CONSTANT and x.size == 1):
+            continue
+        seen.add((x, axes))
+        place = found.place(x)
+        if place is not None:
+            yield place.buffer, _stride(place, axes, kernel)
+        else:
+            stack += _operands(x, axes)
+
+
+def _operands(x: Expr, axes: Map) -> list[tuple[Expr, Map]]:
+    if x.primitive in VIEWS and relabels(x):
+        return [(x.inputs[0], map_down(x, axes))]
+    if x.primitive in REDUCTIONS:
+        return [(x.inputs[0], trivial_axes(x, axes))]
+    return [(i, axes) for i in x.inputs]
+
+
+def _stride(place: Place, axes: Map, kernel: Kernel) -> int:
+    pairs = zip(axes, place.layout.strides, strict=True)
+    return sum(s for a, s in pairs if a is not None and a == kernel.axis)
+
+
+# ------------------------------------------------------------------ what must come first
+
+
+def _dependencies(found: Assignment, reads: dict[Kernel, list[Access]]) -> dict[Kernel, set[Kernel]]:
+    """Kernel → those that must have run: who writes what it reads; who reads the state that it replaces; and
+    before any state is replaced, the check of the step's health."""
+    writers: dict[Buffer, list[Kernel]] = {}
+    readers: dict[Buffer, list[Kernel]] = {}
+    for kernel in found.kernels:
+        for _, place in kernel.stores:
+            writers.setdefault(place.buffer, []).append(kernel)
+        for buffer, _ in reads[kernel]:
+            readers.setdefault(buffer, []).append(kernel)
+    after: dict[Kernel, set[Kernel]] = {k: set() for k in found.kernels}
+    for buffer, wrote in writers.items():
+        if buffer.home != "state":
+            for reader in readers.get(buffer, ()):
+                after[reader].update(k for k in wrote if k is not reader)
+    before = _all_before(found.kernels, after)
+    too_early: set[str] = set()
+    checks = [k for k in found.kernels if isinstance(k, Check)]
+    for buffer, wrote in writers.items():
+        if buffer.home != "state":
+            continue
+        others = {*checks, *(k for k in readers.get(buffer, ()) if k not in wrote)}
+        for kernel in wrote:
+            after[kernel] |= others - {kernel}
+            if any(kernel in before[k] for k in others):
+                too_early.add(buffer.name)
+    if too_early:
+        raise Cycle(too_early)
+    return after
+
+
+def _all_before(kernels: Sequence[Kernel], after: dict[Kernel, set[Kernel]]) -> dict[Kernel, set[Kernel]]:
+    """Kernel → all that it needs, directly or through others."""
+    found: dict[Kernel, set[Kernel]] = {}
+    for kernel in sorted(kernels, key=lambda k: (isinstance(k, Check), k.number)):
+        found[kernel] = set(after[kernel]).union(*(found.get(k, set()) for k in after[kernel]))
+    return found
+
+
+def _order(
+    found: Assignment, after: dict[Kernel, set[Kernel]], reads: dict[Kernel, list[Access]], threads: int
+) -> list[Kernel]:
+    """Ready kernels that need no meeting first; then a meeting."""
+    waiting, done, order = list(found.kernels), set[Kernel](), list[Kernel]()
+    meeting = _Meeting()
+    while waiting:
+        ready = [k for k in waiting if after[k] <= done]
+        if not ready:
+            raise Cycle({p.buffer.name for k in waiting for _, p in k.stores if p.buffer.home == "state"})
+        free = ready if threads == 1 else [k for k in ready if not meeting.needed(k, reads[k])]
+        if free:
+            kernel = free[0]
+        else:
+            kernel = ready[0]
+            kernel.barrier = True
+            meeting = _Meeting()
+        meeting.add(kernel, reads[kernel])
+        waiting.remove(kernel)
+        done.add(kernel)
+        order.append(kernel)
+    return order
+
+
+class _Meeting:
+    """What has been read and written since the threads met."""
+
+    def __init__(self) -> None:
+        self.written: dict[Buffer, set[object]] = {}
+        self.read: dict[Buffer, set[object]] = {}
+
+    def add(self, kernel: Kernel, reads: Sequence[Access]) -> None:
+        for access in _writes(kernel):
+            self.written.setdefault(access[0], set()).add(_part(kernel, access))
+        for access in reads:
+            self.read.setdefault(access[0], set()).add(_part(kernel, access))
+
+    def needed(self, kernel: Kernel, reads: Sequence[Access]) -> bool:
+        """Whether another thread may still be writing what is read, or reading what is written."""
+        writes = _writes(kernel)
+        return any(self._clash(self.written, kernel, access) for access in [*reads, *writes]) or any(
+            self._clash(self.read, kernel, access) for access in writes
+        )
+
+    def _clash(self, known: dict[Buffer, set[object]], kernel: Kernel, access: Access) -> bool:
+        parts = known.get(access[0])
+        if parts is None or access[0].home == "private":
+            return False
+        own = _part(kernel, access)
+        return own is None or parts != {own}
+
+
+def _writes(kernel: Kernel) -> list[Access]:
+    found = []
+    for node, place in kernel.stores:
+        axes: Map = (None,) * node.ndim
+        if isinstance(kernel, Nest):
+            axes = kernel.maps[node]
+        elif isinstance(kernel, Contraction):
+            axes = kernel.axes
+        found.append((place.buffer, _stride(place, axes, kernel)))
+    return found + [(buffer, 0) for buffer in kernel.writes]
+
+
+def _part(kernel: Kernel, access: Access) -> object:
+    """Which part of a buffer each thread touches, such that equal parts are equal; None where all of it."""
+    if kernel.split == "one":
+        return "one"
+    if kernel.split in ("every", "blocks") or not access[1]:
+        return None
+    return kernel.split, kernel.extent, access[1]
+
+
+# ------------------------------------------------------------------ memory
+
+
+def _place_buffers(result: Schedule, threads: int) -> None:
+    """Buffers that never live at once share memory: first fit, in the order of their births. With several
+    threads, at once means between the same two meetings."""
+    spans: dict[Buffer, list[int]] = {}
+    segment = 0
+    for number, kernel in enumerate(result.kernels):
+        segment += kernel.barrier
+        now = number if threads == 1 else segment
+        touched = [b for b, _ in [*_writes(kernel), *result.reads[kernel]]]
+        for buffer in [*touched, *kernel.scratch]:
+            if buffer.home in ("arena", "private"):
+                constant = buffer.value is not None
+                span = spans.setdefault(buffer, [-1 if constant else now, now])
+                span[1] = 1 << 30 if constant else now
+    taken: dict[str, list[tuple[int, int, int, int]]] = {"arena": [], "private": []}
+    for buffer, (first, last) in sorted(spans.items(), key=lambda item: item[1][0]):
+        size = -(-buffer.nbytes // _LINE) * _LINE + (_APART if buffer.nbytes > 4096 else 0)
+        busy = sorted((a, z) for f, l, a, z in taken[buffer.home] if f <= last and first <= l)
+        start = 0
+        for a, z in busy:
+            if start + size <= a:
+                break
+            start = max(start, z)
+        buffer.place = start
+        taken[buffer.home].append((first, last, start, start + size))
+    result.arena = max((z for *_, z in taken["arena"]), default=0)
+    result.private = max((z for *_, z in taken["private"]), default=0)
