@@ -16,7 +16,7 @@ def test_every_error_is_one_of_the_family_and_of_its_python_kind() -> None:
     kinds = {
         "ShapeError": ValueError, "DTypeError": TypeError, "DataError": ValueError, "ConfigError": ValueError,
         "DivergenceError": ArithmeticError, "ModelFileError": ValueError, "MissingExtraError": ImportError,
-        "RunInUseError": RuntimeError,
+        "RunInUseError": RuntimeError, "CompilerError": RuntimeError,
     }  # fmt: skip
     for name, kind in kinds.items():
         assert issubclass(getattr(errors, name), ChainruleError)

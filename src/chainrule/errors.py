@@ -8,6 +8,7 @@ from numbers import Integral, Real
 
 __all__ = [
     "ChainruleError",
+    "CompilerError",
     "ConfigError",
     "DTypeError",
     "DataError",
@@ -55,6 +56,10 @@ class MissingExtraError(ChainruleError, ImportError):
 
 class RunInUseError(ChainruleError, RuntimeError):
     """Another process is writing to this run folder."""
+
+
+class CompilerError(ChainruleError, RuntimeError):
+    """A fault of chainrule's own compiler, not of the user's graph; to be reported."""
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

@@ -11,14 +11,14 @@ the disk.
 from __future__ import annotations
 
 import os
-import threading
+import sys
 import weakref
 from dataclasses import dataclass
 from typing import Any
 
 from chainrule.errors import CompilerError
 from chainrule.executors.cpu import cache
-from chainrule.executors.cpu.target import Target, host, llvm
+from chainrule.executors.cpu.target import LLVM_LOCK, Target, host, llvm
 
 __all__ = ["Counts", "Native", "compile_module", "counts", "object_for"]
 
@@ -36,12 +36,7 @@ class Counts:
 
 counts = Counts()
 
-# One compilation at a time: llvmlite takes a lock of its own around every call anyhow. A fork waits until
-# nobody compiles, for a child would inherit LLVM in the middle of something.
-_lock = threading.RLock()
 _alive: weakref.WeakValueDictionary[str, Native] = weakref.WeakValueDictionary()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Native:
@@ -60,8 +55,10 @@ class Native:
         )
         self._trackers = [binding.JITLibraryBuilder().add_object_img(code).link(self._jit, "chainrule")]
 
-    def __del__(self) -> None:
+    def __del__(self, _lock: Any = LLVM_LOCK, _is_finalizing: Any = sys.is_finalizing) -> None:
         """Under the lock: a fork must not find LLVM in the middle of this either."""
+        if _is_finalizing():  # the process ends, and its memory with it
+            return
         with _lock:
             for tracker in getattr(self, "_trackers", ()):
                 tracker.close()
@@ -73,7 +70,7 @@ class Native:
         known = self._addresses.get(name)
         if known is not None:
             return known
-        with _lock:
+        with LLVM_LOCK:
             try:
                 tracker = self._jit.lookup("chainrule", name)
             except RuntimeError as error:
@@ -93,7 +90,7 @@ def compile_module(ir: str, target: Target) -> Native:
     then, not a crash.
     """
     key = cache.key(ir, target.triple, target.cpu, target.features, str(CODEGEN_LEVEL))
-    with _lock:
+    with LLVM_LOCK:
         if (native := _alive.get(key)) is not None:
             counts.shared += 1
             return native
@@ -112,7 +109,7 @@ def compile_module(ir: str, target: Target) -> Native:
 
 def object_for(ir: str, target: Target) -> bytes:
     """An object file for any target, also one that does not run here; never from the cache."""
-    with _lock:
+    with LLVM_LOCK:
         return _object(ir, target, jit=False)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import os
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,14 @@ NAMED = ("host", "avx512", "avx2", "sse2", "aarch64")
 
 # The first llvmlite that reads `splat (…)` and pointers without a type: LLVM 20.
 OLDEST = (0, 45)
+
+# Held by whoever imports or calls LLVM: llvmlite lets one thread in at a time anyhow. A fork waits for it,
+# for the child would inherit LLVM, or the import, in the middle of something and wait for ever.
+LLVM_LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=LLVM_LOCK.acquire, after_in_parent=LLVM_LOCK.release, after_in_child=LLVM_LOCK.release
+    )
 
 # x86 MXCSR while compiled code runs: every exception masked, round to nearest, flush to zero (bit 15),
 # denormals are zero (bit 6). A whole value, not bits added to the caller's: the rounding mode of the
@@ -162,12 +172,13 @@ def llvm() -> Any:
     if not available():
         found = ".".join(map(str, _version()))
         raise MissingExtraError(f"executor cpu: llvmlite {found} is older than {oldest}; {remedy}")
-    try:
-        import llvmlite.binding as binding
-    except (ImportError, OSError) as error:
-        raise MissingExtraError(f"executor cpu: llvmlite does not load ({error}); {remedy}") from error
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
+    with LLVM_LOCK:
+        try:
+            import llvmlite.binding as binding
+        except (ImportError, OSError) as error:
+            raise MissingExtraError(f"executor cpu: llvmlite does not load ({error}); {remedy}") from error
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
     return binding
 
 
@@ -179,12 +190,13 @@ def host() -> Target:
     """This machine. AVX-512 only where the processor has all of f, vl, bw, dq and the system saves the
     registers; what is not known gets four lanes and LLVM's general settings."""
     binding = llvm()
-    triple = binding.get_default_triple()
-    try:
-        features = dict(binding.get_host_cpu_features())
-    except RuntimeError:  # LLVM cannot ask this system
-        features = {}
-    return describe_host(triple, binding.get_host_cpu_name(), features)
+    with LLVM_LOCK:
+        triple = binding.get_default_triple()
+        try:
+            features = dict(binding.get_host_cpu_features())
+        except RuntimeError:  # LLVM cannot ask this system
+            features = {}
+        return describe_host(triple, binding.get_host_cpu_name(), features)
 
 
 def describe_host(triple: str, cpu: str, features: Mapping[str, bool]) -> Target:
