@@ -27,7 +27,7 @@ check: $(VENV)/.stamp-dev ## ruff, mypy, layering of the imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-bench: $(VENV)/.stamp-oracle ## speed beside the other libraries (QUICK=1: three minutes)
+bench: $(VENV)/.stamp-bench ## speed beside the other libraries (QUICK=1: three minutes)
 	@$(BIN)/python -m bench
 
 oracle: $(VENV)/.stamp-test $(VENV)/.stamp-oracle ## agreement with PyTorch, JAX and scikit-learn; a skip is a failure
@@ -48,6 +48,7 @@ EXTRAS_default :=
 EXTRAS_test := [test]
 EXTRAS_dev := [dev]
 EXTRAS_oracle := [oracle]
+EXTRAS_bench := [bench]
 
 $(VENV)/.stamp-%: pyproject.toml $(BIN)/python
 	@echo "chainrule: installing into $(VENV) ($*)"

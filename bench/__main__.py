@@ -1,97 +1,81 @@
-"""Alternating rounds of every library on every workload; medians, ratios, and docs/benchmarks.md."""
+"""Every library on every workload in one run: ``python -m bench``; the figures go to docs/benchmarks.md."""
 
 from __future__ import annotations
 
-import json
-import math
+import argparse
 import os
-import subprocess
 import sys
-from statistics import median
-from typing import Any
+import time
+from pathlib import Path
 
-from bench.page import ROOT, machine, write_section
-from bench.subjects import SUBJECTS
-from bench.workloads import WORKLOADS
+from bench import page, tables
+from bench.accuracy import race
+from bench.gates import GATES, failed
+from bench.peers import REFERENCE, RIVALS, SUBJECTS
+from bench.results import Results
+from bench.starting import start_all
+from bench.turns import Effort, take_turns
+from bench.workloads import QUICK, WORKLOADS
 
-QUICK = os.environ.get("QUICK", "") not in ("", "0")
-ROUNDS, SECONDS = (3, 0.5) if QUICK else (3, 1.0)
-GATES = {("a", "PyTorch eager, fused"): 1.3}  # the reference executor's time over the peer's, at most
-PEERS = ("torch", "jax", "scikit-learn")
-EXPLANATION = [
-    "Microseconds per training step: shuffling, gathering the batch, forward, backward, update. In",
-    "parentheses a peer's time over ours: below 1 it is faster than we are. Medians of alternating rounds,",
-    "all cores, float32, from the same initial weights; after five steps on the same batches the losses",
-    "agree within 0.01 % (scikit-learn's initial weights cannot be given). Command: `make bench`.",
-]
-LOSS_TOLERANCE = 1e-4  # relative: float32 sums are made in another order by each library
+PARTS = ("turns", "starting", "accuracy")
+PACKAGES = tuple(dict.fromkeys(SUBJECTS[name].package for name in RIVALS))
 
 
-def rounds() -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Every library once per round, round after round, so that a drift of the machine meets all alike."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    environment = {**os.environ, "OMP_WAIT_POLICY": "active"}
-    for k in range(ROUNDS):
-        for name in WORKLOADS:
-            for subject in SUBJECTS:
-                command = [sys.executable, "-m", "bench.measure", subject, name, str(SECONDS)]
-                done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-                if done.returncode:
-                    raise SystemExit(f"{subject} on {name} failed:\n{done.stderr}")
-                row = json.loads(done.stdout.splitlines()[-1])
-                found.setdefault((name, subject), []).append(row)
-                print(
-                    f"round {k + 1}/{ROUNDS}  {name}  {subject:24} {row['microseconds']:10.1f} µs/step",
-                    flush=True,
-                )
-    return found
+def options() -> argparse.Namespace:
+    quick = os.environ.get("QUICK", "") not in ("", "0")
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", default=quick, help="three minutes; also QUICK=1")
+    parser.add_argument("--all", action="store_true", help="torch.compile too, which is slow to start")
+    parser.add_argument("--executor", help="ours; default: cpu where it exists, else reference")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=None)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=None)
+    parser.add_argument("--cores", nargs="+", choices=("one", "all"), default=("one", "all"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, help="of one call of training")
+    parser.add_argument("--page", type=Path, help="default: docs/benchmarks.md, after a whole run")
+    return parser.parse_args()
 
 
-def check_losses(found: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
-    """After the same steps from the same weights the losses must be the same."""
-    problems = []
-    ours = next(iter(SUBJECTS))
-    for (name, subject), rows in found.items():
-        expected, got = found[name, ours][0]["loss"], rows[0]["loss"]
-        if not math.isnan(got) and not abs(got - expected) <= LOSS_TOLERANCE * abs(expected):
-            problems.append(f"{name}: {subject} has loss {got}, {ours} {expected}")
-    return problems
+def measure(asked: argparse.Namespace) -> Results:
+    results = Results()
+    subjects = [s for s, peer in SUBJECTS.items() if asked.all or not peer.optional]
+    names = asked.workloads or (QUICK if asked.quick else list(WORKLOADS))
+    effort = Effort(asked.rounds, asked.seconds or (0.4 if asked.quick else 1.2), 0.1 if asked.quick else 0.3)
+    parts = asked.parts or (("turns", "starting") if asked.quick else PARTS)
+    trained = [s for s in subjects if s in RIVALS or SUBJECTS[s].accuracy is not None]
+    if "starting" in parts:
+        start_all(results, trained, 1 if asked.quick else asked.rounds)
+    for cores in asked.cores if "turns" in parts else ():
+        take_turns(results, cores, names, _present(subjects, cores), effort)
+    if "accuracy" in parts:
+        race(results, trained, asked.rounds)
+    return results
 
 
-def table(found: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
-    ours = next(iter(SUBJECTS))
-    lines = [f"| workload | {' | '.join(SUBJECTS)} |", f"| --- |{' ---: |' * len(SUBJECTS)}"]
-    for name, workload in WORKLOADS.items():
-        base = median(r["microseconds"] for r in found[name, ours])
-        cells = []
-        for subject in SUBJECTS:
-            value = median(r["microseconds"] for r in found[name, subject])
-            cells.append(f"{value:,.1f}" + ("" if subject == ours else f" ({value / base:.2f})"))
-        lines.append(f"| {name}: {workload} | {' | '.join(cells)} |")
-    return lines
+def _present(subjects: list[str], cores: str) -> list[str]:
+    """The reference executor is measured once, for information."""
+    return [s for s in subjects if cores == "all" or s != REFERENCE]
 
 
 def main() -> int:
-    found = rounds()
-    lines = table(found)
-    print("\n".join(lines))
-    problems = check_losses(found)
-    for (name, peer), most in GATES.items():
-        ours, theirs = (
-            median(r["microseconds"] for r in found[name, s]) for s in (next(iter(SUBJECTS)), peer)
-        )
-        print(f"gate: workload {name}, reference / {peer} = {ours / theirs:.2f} (at most {most})")
-        if ours / theirs > most:
-            problems.append(
-                f"workload {name}: reference takes {ours / theirs:.2f} × {peer}, more than {most}"
-            )
-    memory = ", ".join(f"{s} {median(r['peak_mb'] for r in found['b', s]):.0f} MB" for s in SUBJECTS)
-    if not QUICK:
-        end = ["", f"Peak memory in b: {memory}.", "", machine(*PEERS)]
-        write_section("Training speed", [*EXPLANATION, "", *lines, *end])
+    asked, began = options(), time.perf_counter()
+    if asked.executor:
+        os.environ["BENCH_EXECUTOR"] = asked.executor
+    results = measure(asked)
+    sections = tables.page(results)
+    for title, lines in sections.items():
+        print(f"\n## {title}\n\n" + "\n".join(lines))
+    whole = not (asked.quick or asked.parts or asked.workloads or len(asked.cores) < 2)
+    if asked.page or whole:
+        for title, lines in sections.items():
+            page.write_section(title, [*lines, "", page.machine(*PACKAGES)], asked.page or page.PAGE)
+    problems = [*tables.disagreements(results), *failed(results, whole=whole)]
+    print(f"\n{page.machine(*PACKAGES)}")
     for problem in problems:
         print(f"FAILED  {problem}")
-    print(f"{len(GATES) + len(WORKLOADS) - len(problems)} passed, {len(problems)} failed")
+    passed = sum(g.verdict(results).startswith("pass") for g in GATES)
+    seconds = time.perf_counter() - began
+    print(f"{passed} of {len(GATES)} gates passed, {len(problems)} problems, {seconds:.0f} s")
     return 1 if problems else 0
 
 

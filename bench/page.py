@@ -16,14 +16,14 @@ HEAD = (
 )
 
 
-def write_section(title: str, lines: list[str]) -> None:
+def write_section(title: str, lines: list[str], page: Path = PAGE) -> None:
     """Replaces the section of this title, or adds it at the end."""
-    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else HEAD
+    text = page.read_text(encoding="utf-8") if page.exists() else HEAD
     section = "\n".join([f"## {title}", "", *lines]).strip() + "\n"
     old = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.S | re.M)
     text = old.sub(lambda _: f"{section}\n", text) if old.search(text) else f"{text.rstrip()}\n\n{section}"
-    PAGE.write_text(text.rstrip() + "\n", encoding="utf-8")
-    print(f"written to {PAGE.relative_to(ROOT)}")
+    page.write_text(text.rstrip() + "\n", encoding="utf-8")
+    print(f"{title}: written to {page}")
 
 
 def machine(*packages: str) -> str:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Workload:
+    """A multilayer perceptron and how it is trained: dense, (batch norm,) activation, (dropout,) … dense."""
+
     sizes: tuple[int, ...]
     batch: int
     rows: int
     activation: str = "relu"
     loss: str = "cross_entropy"
     optimizer: str = "adam"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    seed: int = 1  # of the initial weights
 
     @property
     def learning_rate(self) -> float:
@@ -23,19 +32,23 @@ class Workload:
 
     @property
     def steps(self) -> int:
+        """Of one epoch; rows is a multiple of batch."""
         return self.rows // self.batch
 
-    def data(self) -> tuple[np.ndarray, np.ndarray]:
+    def data(self) -> tuple[Array, Array]:
+        """x (rows, n_in) float32 and targets: classes int32 (rows,), or values float32 (rows, n_out)."""
         generator = np.random.default_rng(0)
         x = generator.random((self.rows, self.sizes[0]), dtype=np.float32)
-        teacher = (x - 0.5) @ generator.standard_normal((self.sizes[0], self.sizes[-1])).astype(np.float32)
+        teacher = generator.standard_normal((self.sizes[0], self.sizes[-1])).astype(np.float32)
+        # Not x @ teacher: no BLAS and no temporaries, so that a peer's peak memory is its own.
+        scores = np.einsum("ij,jk->ik", x, teacher) - teacher.sum(0) / 2
         if self.loss == "cross_entropy":
-            return x, teacher.argmax(1).astype(np.int32)  # there is something to learn, so losses tell
-        return x, np.tanh(teacher)
+            return x, scores.argmax(1).astype(np.int32)  # there is something to learn, so losses tell
+        return x, np.tanh(scores)
 
-    def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def weights(self) -> list[tuple[Array, Array]]:
         """He-normal W (in, out) and zero b of each layer."""
-        generator = np.random.default_rng(1)
+        generator = np.random.default_rng(self.seed)
         pairs = zip(self.sizes, self.sizes[1:], strict=False)
         draw = generator.standard_normal
         return [
@@ -44,13 +57,20 @@ class Workload:
 
     def __str__(self) -> str:
         net = "-".join(map(str, self.sizes))
-        return f"{net} {self.activation}, batch {self.batch}, {self.loss.replace('_', ' ')}, {self.optimizer}"
+        extra = f", dropout {self.dropout}" if self.dropout else ", batch norm" if self.batch_norm else ""
+        loss = self.loss.replace("_", " ")
+        return f"{net} {self.activation}{extra}, batch {self.batch}, {loss}, {self.optimizer}"
 
 
 WORKLOADS = {
     "a": Workload((784, 225, 144, 10), 100, 6000),
     "b": Workload((784, 512, 512, 10), 128, 6400),
+    "b+dropout": Workload((784, 512, 512, 10), 128, 6400, dropout=0.5),
+    "b+norm": Workload((784, 512, 512, 10), 128, 6400, batch_norm=True),
     "c": Workload((20, 64, 64, 2), 32, 3200),
     "d": Workload((2, 8, 8, 2), 10, 1000, optimizer="sgd"),
+    "d+adam": Workload((2, 8, 8, 2), 10, 1000),
     "e": Workload((100, 256, 256, 1), 256, 5120, activation="tanh", loss="squared_error"),
 }
+QUICK = ("a", "d", "e")
+PREDICTED = ("a", "b")

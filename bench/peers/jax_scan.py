@@ -1,0 +1,139 @@
+"""JAX: one compiled scan over the epoch, batches gathered inside it, the state donated."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bench.accuracy_recipe import EPOCHS, NETWORK, TARGET, Digits, Trained, rate
+from bench.ready import Peer, Ready, in_blocks
+from bench.workloads import Array, Workload
+
+
+def initial(w: Workload) -> Any:
+    """Parameters, Adam's m and v, the steps taken, the random key."""
+    import jax
+    import jax.numpy as jnp
+
+    parameters = []
+    for weight, bias in w.weights():
+        layer = {"W": jnp.asarray(weight), "b": jnp.asarray(bias)}
+        if w.batch_norm:
+            layer |= {"scale": jnp.ones(len(bias)), "offset": jnp.zeros(len(bias))}
+        parameters.append(layer)
+    parameters[-1] = {name: parameters[-1][name] for name in ("W", "b")}
+    m, v = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
+    return parameters, m, v, jnp.float32(0), jax.random.key(0)
+
+
+def forward(w: Workload, θ: Any, x: Any, key: Any = None) -> Any:
+    """The output; with a key as in training."""
+    import jax
+    import jax.numpy as jnp
+
+    h = x
+    for layer in θ[:-1]:
+        h = h @ layer["W"] + layer["b"]
+        if w.batch_norm:  # its running statistics are left out: in JAX's favour
+            μ, variance = h.mean(0), h.var(0)
+            h = (h - μ) * jax.lax.rsqrt(variance + 1e-5) * layer["scale"] + layer["offset"]
+        h = jax.nn.relu(h) if w.activation == "relu" else jnp.tanh(h)
+        if w.dropout and key is not None:
+            key, now = jax.random.split(key)
+            h = jnp.where(jax.random.bernoulli(now, 1 - w.dropout, h.shape), h / (1 - w.dropout), 0)
+    return h @ θ[-1]["W"] + θ[-1]["b"]
+
+
+def mean_loss(w: Workload, θ: Any, x: Any, y: Any, key: Any) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    z = forward(w, θ, x, key)
+    if w.loss == "cross_entropy":
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1))
+    return jnp.mean((z - y) ** 2)
+
+
+def step(w: Workload, state: Any, x: Any, y: Any, η: Any) -> tuple[Any, Any]:
+    """(state, one batch, learning rate) → (state, loss)"""
+    import jax
+    import jax.numpy as jnp
+
+    θ, m, v, t, key = state
+    each, t = jax.tree.map, t + 1
+    key, now = jax.random.split(key) if w.dropout else (key, key)
+    loss, g = jax.value_and_grad(lambda θ: mean_loss(w, θ, x, y, now))(θ)
+    if w.optimizer == "sgd":
+        return (each(lambda p, d: p - η * d, θ, g), m, v, t, key), loss
+    m = each(lambda a, d: 0.9 * a + 0.1 * d, m, g)
+    v = each(lambda a, d: 0.999 * a + 0.001 * d * d, v, g)
+    c1, c2 = 1 - 0.9**t, 1 - 0.999**t
+    θ = each(lambda p, a, b: p - η * (a / c1) / (jnp.sqrt(b / c2) + 1e-8), θ, m, v)
+    return (θ, m, v, t, key), loss
+
+
+def predictor(w: Workload, state: list[Any]) -> Callable[[Array], Array]:
+    import jax
+
+    run = jax.jit(lambda θ, rows: forward(w, θ, rows))
+    return in_blocks(lambda rows: np.asarray(run(state[0][0], rows)))
+
+
+def ready(w: Workload) -> Ready:
+    import jax
+    import jax.numpy as jnp
+
+    x, y = map(jnp.asarray, w.data())
+    generator, state = np.random.default_rng(2), [initial(w)]
+
+    def one(state: Any, rows: Any) -> Any:
+        state, loss = step(w, state, x[rows], y[rows], w.learning_rate)
+        return state, loss
+
+    run = jax.jit(lambda state, rows: jax.lax.scan(one, state, rows), donate_argnums=0)
+
+    def epochs(count: int, shuffle: bool) -> Any:
+        for _ in range(count):
+            order = generator.permutation(w.rows) if shuffle else np.arange(w.rows)
+            state[0], losses = run(state[0], order.reshape(w.steps, w.batch))
+        return jax.block_until_ready(losses)
+
+    def checked(count: int) -> float:
+        return float(epochs(count, False).mean())
+
+    return Ready(lambda count: epochs(count, True), checked, predictor(w, state))
+
+
+def accuracy(digits: Digits, seed: int) -> Trained:
+    import jax
+    import jax.numpy as jnp
+
+    w = dataclasses.replace(NETWORK, seed=seed)
+    x, y = jnp.asarray(digits.x_train), jnp.asarray(digits.y_train)
+    generator, state = np.random.default_rng(seed), [initial(w)]
+    predict, reached, spent = predictor(w, state), [], 0.0
+
+    def one(state: Any, now: Any) -> Any:
+        rows, η = now
+        return step(w, state, x[rows], y[rows], η)[0], None
+
+    run = jax.jit(lambda state, now: jax.lax.scan(one, state, now)[0], donate_argnums=0)
+    steps = len(x) // w.batch
+    for epoch in range(EPOCHS):
+        began = time.perf_counter()
+        order = generator.permutation(len(x))[: steps * w.batch].reshape(steps, w.batch)
+        η = np.array([rate(epoch * steps + k, EPOCHS * steps) for k in range(steps)], np.float32)
+        state[0] = jax.block_until_ready(run(state[0], (order, η)))
+        spent += time.perf_counter() - began
+        reached.append((spent, digits.accuracy(predict)))
+        if reached[-1][1] >= TARGET:
+            break
+    return reached
+
+
+ONE_CORE = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+JAX = Peer("JAX scan", "jax", ("jax", "jax.numpy"), ready, one_core=ONE_CORE, accuracy=accuracy)

@@ -1,0 +1,104 @@
+"""chainrule, as a user calls it: ``Network.fit``."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+from bench.accuracy_recipe import EPOCHS, NETWORK, RATE, TARGET, Digits, Trained
+from bench.ready import Peer, Ready
+from bench.workloads import Array, Workload
+
+
+def chosen() -> str:
+    """The executor: $BENCH_EXECUTOR, else the compiler where there is one."""
+    from chainrule.executors import EXECUTORS
+
+    return os.environ.get("BENCH_EXECUTOR") or ("cpu" if "cpu" in EXECUTORS else "reference")
+
+
+def network(w: Workload) -> Any:
+    import chainrule as cr
+
+    steps: list[Any] = []
+    for width in w.sizes[1:-1]:
+        steps.append(cr.nn.Dense(width))
+        if w.batch_norm:
+            steps.append(cr.nn.BatchNorm())
+        steps.append(getattr(cr.ops, w.activation))
+        if w.dropout:
+            steps.append(cr.nn.Dropout(w.dropout))
+    net = cr.Network(*steps, cr.nn.Dense(w.sizes[-1])).build(w.sizes[0])
+    for i, (weight, bias) in enumerate(w.weights()):
+        net[f"dense_{i}/W"], net[f"dense_{i}/b"] = weight, bias
+    return net
+
+
+def ready(w: Workload, executor: str | None = None) -> Ready:
+    import chainrule as cr
+
+    executor = executor or chosen()
+    net, (x, y) = network(w), w.data()
+    options: dict[str, Any] = {
+        "loss": cr.losses.CrossEntropy() if w.loss == "cross_entropy" else cr.losses.MeanSquaredError(),
+        "optimizer": w.optimizer,
+        "learning_rate": w.learning_rate,
+        "batch_size": w.batch,
+        "schedule": cr.optim.Constant(),
+        "metrics": [],
+        "executor": executor,
+        "warm_start": True,
+        "verbose": 0,
+    }
+
+    def checked(epochs: int) -> float:
+        return float(net.fit(x, y, epochs=epochs, shuffle=False, **options).rows[-1]["loss"])
+
+    def predict(rows: Array) -> Array:
+        found: Array = net.output(rows, executor=executor)
+        return found
+
+    return Ready(lambda epochs: net.fit(x, y, epochs=epochs, **options), checked, predict)
+
+
+def accuracy(digits: Digits, seed: int) -> Trained:
+    """One fit; what passes between an epoch's last step and its end is evaluation."""
+    import dataclasses
+
+    import chainrule as cr
+
+    reached: Trained = []
+    evaluating, last = 0.0, 0.0
+
+    class Clock(cr.train.Callback):
+        def chunk(self, chunk: cr.train.Chunk) -> None:
+            nonlocal last
+            last = time.perf_counter()
+
+        def epoch(self, end: cr.train.EpochEnd) -> bool:
+            nonlocal evaluating
+            evaluating += time.perf_counter() - last
+            found = end.metrics["val_accuracy"]
+            reached.append((time.perf_counter() - began - evaluating, found))
+            return found >= TARGET
+
+    net = network(dataclasses.replace(NETWORK, seed=seed))
+    began = time.perf_counter()
+    net.fit(
+        digits.x_train, digits.y_train, optimizer="adam", learning_rate=RATE, epochs=EPOCHS,
+        batch_size=NETWORK.batch, validation=(digits.x_test, digits.y_test), schedule=cr.optim.Linear(),
+        callbacks=[Clock()], executor=chosen(), verbose=0,
+    )  # fmt: skip
+    return reached
+
+
+OURS = Peer("chainrule", "chainrule", ("chainrule",), ready, accuracy=accuracy)
+REFERENCE = Peer(
+    "chainrule reference",
+    "chainrule",
+    ("chainrule",),
+    partial(ready, executor="reference"),
+    takes=lambda w: w.sizes == (784, 225, 144, 10),
+)
