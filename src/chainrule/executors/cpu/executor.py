@@ -169,7 +169,7 @@ class _Code:
 
 
 def _touched(plan: Schedule, kernel: Kernel) -> list[Buffer]:
-    return [b for b, _ in plan.reads[kernel]] + kernel.writes
+    return [a.buffer for a in plan.reads[kernel]] + kernel.writes
 
 
 class _Frame:

@@ -97,7 +97,7 @@ class _Function:
 
 def _buffers(context: Context, kernel: Kernel) -> list[Buffer]:
     touched = [p.buffer for _, p in kernel.stores] + kernel.writes
-    touched += [b for b, _ in context.plan.reads[kernel]] + kernel.scratch
+    touched += [a.buffer for a in context.plan.reads[kernel]] + kernel.scratch
     return list(dict.fromkeys(touched))
 
 

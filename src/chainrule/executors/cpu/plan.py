@@ -43,7 +43,7 @@ from chainrule.ops.elementwise import (
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.random import RANDOM_BITS
 from chainrule.ops.reduce import ARGMAX, MAX, SUM
-from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE
+from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, TRANSPOSE
 
 __all__ = ["REDUCTIONS", "Assignment", "Destination", "assign", "reduces", "trivial_axes"]
 
@@ -206,7 +206,8 @@ class _Planner:
         if relabels(node):
             return
         if node.primitive is not RESHAPE:
-            if self.base(node) not in self.leaves:
+            base = self.leaves.get(self.base(node))
+            if base is None or (base.home == "data" and node.primitive is FLIP):
                 self._keep(node)
             return
         x = node.inputs[0]
@@ -493,9 +494,12 @@ class _Planner:
     def _store(self, node: Expr, places: dict[Expr, Place]) -> None:
         """Memory for a node that a kernel computes."""
         kernel = self.home[node]
+        if isinstance(kernel, Draw):
+            self.flat.add(node)
         home: Home = "private" if not node.shape else "arena"
         layout = dense(node.shape, node.dtype) if node in self.flat else padded(node.shape, node.dtype)
-        places[node] = Place(Buffer(layout, home, writer=kernel), layout)
+        buffer = Buffer(layout, home, roomy=node not in self.flat or node.ndim < 2)
+        places[node] = Place(buffer, layout)
         kernel.stores.append((node, places[node]))
 
     def _keep_what_it_reads(self, kernel: Kernel, found: Assignment) -> None:

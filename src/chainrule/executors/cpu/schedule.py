@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chainrule.executors.cpu.kernels import (
     Buffer,
@@ -41,7 +42,7 @@ class Schedule:
     kernels: list[Kernel]
     arena: int = 0  # bytes that all threads share
     private: int = 0  # bytes of each thread
-    reads: dict[Kernel, list[tuple[Buffer, int]]] = field(default_factory=dict)
+    reads: dict[Kernel, list[Access]] = field(default_factory=dict)
 
     @property
     def barriers(self) -> int:
@@ -89,18 +90,24 @@ def _share(kernel: Kernel) -> None:
 # ------------------------------------------------------------------ what is read and written, and which part
 
 
-Access = tuple[Buffer, int]
-"""A buffer, and the stride of the split axis in it; 0 where each thread may touch all of it."""
+class Access(NamedTuple):
+    """A buffer, the stride of the split axis in it (0 where each thread may touch all of it), and how it is
+    looked at: elements that are looked at alike are the same ones."""
+
+    buffer: Buffer
+    stride: int = 0
+    how: object = None
 
 
 def _accesses(found: Assignment, kernel: Kernel) -> list[Access]:
     """What a kernel reads from memory."""
     if isinstance(kernel, Check):
-        own = [] if kernel.failed is None else [(kernel.failed, 0)]
-        return own + ([(found.places[kernel.condition].buffer, 0)] if kernel.condition is not None else [])
+        own = [] if kernel.failed is None else [Access(kernel.failed)]
+        condition = kernel.condition
+        return own + ([] if condition is None else [Access(found.places[condition].buffer)])
     if isinstance(kernel, Nest | Contraction):
         return list(_through_views(found, kernel))
-    return [(found.places[x].buffer, 0) for x in found.externals(kernel)]
+    return [Access(found.places[x].buffer) for x in found.externals(kernel)]
 
 
 def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Access]:
@@ -111,9 +118,9 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
         if isinstance(kernel, Contraction) and node is kernel.product:
             for x, side in zip(node.inputs, (axes[:-1] + (None,), (None,) * len(axes)), strict=True):
                 place = found.place(x)
-                yield place.buffer, _stride(place, side, kernel)
+                yield _access(place, side, kernel)._replace(how="operand")
         elif node in own and (source := found.source(node)) is not None:
-            yield source.buffer, _stride(source, axes, kernel)
+            yield _access(source, axes, kernel)
         elif isinstance(kernel, Nest) and node.primitive in REDUCTIONS and reduces(node):
             stack.append((node.inputs[0], kernel.axes_below(node)))
         elif node in own:
@@ -127,7 +134,7 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
         seen.add((x, axes))
         place = found.place(x)
         if place is not None:
-            yield place.buffer, _stride(place, axes, kernel)
+            yield _access(place, axes, kernel)
         else:
             stack += _operands(x, axes)
 
@@ -140,9 +147,11 @@ def _operands(x: Expr, axes: Map) -> list[tuple[Expr, Map]]:
     return [(i, axes) for i in x.inputs]
 
 
-def _stride(place: Place, axes: Map, kernel: Kernel) -> int:
+def _access(place: Place, axes: Map, kernel: Kernel) -> Access:
     pairs = zip(axes, place.layout.strides, strict=True)
-    return sum(s for a, s in pairs if a is not None and a == kernel.axis)
+    stride = sum(s for a, s in pairs if a is not None and a == kernel.axis)
+    moving = tuple((a, s) for a, s in zip(axes, place.layout.strides, strict=True) if a is not None)
+    return Access(place.buffer, stride, (place.layout.offset, moving))
 
 
 # ------------------------------------------------------------------ what must come first
@@ -156,7 +165,7 @@ def _dependencies(found: Assignment, reads: dict[Kernel, list[Access]]) -> dict[
     for kernel in found.kernels:
         for _, place in kernel.stores:
             writers.setdefault(place.buffer, []).append(kernel)
-        for buffer, _ in reads[kernel]:
+        for buffer, *_ in reads[kernel]:
             readers.setdefault(buffer, []).append(kernel)
     after: dict[Kernel, set[Kernel]] = {k: set() for k in found.kernels}
     for buffer, wrote in writers.items():
@@ -172,7 +181,8 @@ def _dependencies(found: Assignment, reads: dict[Kernel, list[Access]]) -> dict[
         others = {*checks, *(k for k in readers.get(buffer, ()) if k not in wrote)}
         for kernel in wrote:
             after[kernel] |= others - {kernel}
-            if any(kernel in before[k] for k in others):
+            looks = {a.how for a in [*reads[kernel], *_writes(kernel)] if a.buffer is buffer}
+            if len(looks) > 1 or any(kernel in before[k] for k in others):
                 too_early.add(buffer.name)
     if too_early:
         raise Cycle(too_early)
@@ -220,9 +230,9 @@ class _Meeting:
 
     def add(self, kernel: Kernel, reads: Sequence[Access]) -> None:
         for access in _writes(kernel):
-            self.written.setdefault(access[0], set()).add(_part(kernel, access))
+            self.written.setdefault(access.buffer, set()).add(_part(kernel, access))
         for access in reads:
-            self.read.setdefault(access[0], set()).add(_part(kernel, access))
+            self.read.setdefault(access.buffer, set()).add(_part(kernel, access))
 
     def needed(self, kernel: Kernel, reads: Sequence[Access]) -> bool:
         """Whether another thread may still be writing what is read, or reading what is written."""
@@ -232,8 +242,8 @@ class _Meeting:
         )
 
     def _clash(self, known: dict[Buffer, set[object]], kernel: Kernel, access: Access) -> bool:
-        parts = known.get(access[0])
-        if parts is None or access[0].home == "private":
+        parts = known.get(access.buffer)
+        if parts is None or access.buffer.home == "private":
             return False
         own = _part(kernel, access)
         return own is None or parts != {own}
@@ -247,17 +257,17 @@ def _writes(kernel: Kernel) -> list[Access]:
             axes = kernel.maps[node]
         elif isinstance(kernel, Contraction):
             axes = kernel.axes
-        found.append((place.buffer, _stride(place, axes, kernel)))
-    return found + [(buffer, 0) for buffer in kernel.writes]
+        found.append(_access(place, axes, kernel))
+    return found + [Access(buffer) for buffer in kernel.writes]
 
 
 def _part(kernel: Kernel, access: Access) -> object:
     """Which part of a buffer each thread touches, such that equal parts are equal; None where all of it."""
     if kernel.split == "one":
         return "one"
-    if kernel.split in ("every", "blocks") or not access[1]:
+    if kernel.split in ("every", "blocks") or not access.stride:
         return None
-    return kernel.split, kernel.extent, access[1]
+    return kernel.split, kernel.extent, access.stride
 
 
 # ------------------------------------------------------------------ memory
@@ -271,7 +281,7 @@ def _place_buffers(result: Schedule, threads: int) -> None:
     for number, kernel in enumerate(result.kernels):
         segment += kernel.barrier
         now = number if threads == 1 else segment
-        touched = [b for b, _ in [*_writes(kernel), *result.reads[kernel]]]
+        touched = [access.buffer for access in [*_writes(kernel), *result.reads[kernel]]]
         for buffer in [*touched, *kernel.scratch]:
             if buffer.home in ("arena", "private"):
                 constant = buffer.value is not None

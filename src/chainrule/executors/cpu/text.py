@@ -43,5 +43,5 @@ def _origin(nodes: list[Expr]) -> str:
 
 
 def _bytes(schedule: Schedule, kernel: Kernel) -> int:
-    touched = {b for b, _ in schedule.reads[kernel]} | {p.buffer for _, p in kernel.stores}
+    touched = {a.buffer for a in schedule.reads[kernel]} | {p.buffer for _, p in kernel.stores}
     return sum(b.layout.size * b.layout.dtype.itemsize for b in touched)
