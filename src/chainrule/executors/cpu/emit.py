@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,28 +94,26 @@ class Value:
         return f"{self.type} {self.text}"
 
 
-@functools.lru_cache(maxsize=16384)
-def _literal(text: str, type: Type) -> str:
-    """``text`` is exact: a hexadecimal float or a whole number."""
-    if type.floating:
-        return "0x" + struct.pack(">d", float.fromhex(text)).hex().upper()
-    return ("true" if int(text) else "false") if type.scalar == "i1" else text
-
-
 def const(value: float, type: Type) -> Value:
     """A number, in every lane. Floats are rounded to the type.
 
     >>> print(const(1.5, vector("float", 4)))
     splat (float 0x3FF8000000000000)
     """
+    negative_zero = value == 0 and math.copysign(1, value) < 0  # which equals 0, so a cache takes it for 0
+    return _const.__wrapped__(value, type) if negative_zero else _const(value, type)
+
+
+@functools.lru_cache(maxsize=16384)
+def _const(value: float, type: Type) -> Value:
+    rounded: float | int
     if type.floating:
         with np.errstate(over="ignore"):
             rounded = float(np.float32(value)) if type.scalar == "float" else float(value)
-        exact = rounded.hex()
+        inner = "0x" + struct.pack(">d", rounded).hex().upper()
     else:
         rounded = int(value)
-        exact = str(rounded)
-    inner = _literal(exact, type)
+        inner = ("true" if rounded else "false") if type.scalar == "i1" else str(rounded)
     return Value(f"splat ({type.scalar} {inner})" if type.lanes else inner, type, rounded)
 
 

@@ -13,30 +13,31 @@ from chainrule.spec import DType, Shape
 
 __all__ = ["aligned", "resident", "resident_like"]
 
-_PAGE = 4096
+_PAGE, _LINE = 4096, 64
 Array = npt.NDArray[Any]
 
 
 class _Memory(np.ndarray):
-    """Bytes that compiled code may use; views that lie in them are known by it."""
+    """Bytes that compiled code may use; arrays that lie in them are known by it."""
 
     layout: tuple[Shape, DType] | None = None
 
 
 def aligned(nbytes: int) -> Array:
     """Zero bytes, from the start of a page."""
-    raw = np.zeros(nbytes + _PAGE, np.uint8)
-    start = -raw.ctypes.data % _PAGE
-    return raw[start : start + nbytes]
+    memory = _Memory(nbytes + _PAGE, np.uint8)
+    memory.fill(0)
+    return memory[-memory.ctypes.data % _PAGE :][:nbytes]
 
 
 def resident_like(shape: Shape, dtype: DType) -> Array:
     """An array of zeros whose rows are padded as compiled code wants its state."""
     layout = padded(shape, dtype)
-    memory = aligned(Buffer(layout, "state").nbytes).view(_Memory)
+    memory = _Memory(Buffer(layout, "state").nbytes + _LINE, np.uint8)
+    memory.fill(0)
     memory.layout = shape, dtype
     strides = tuple(s * dtype.itemsize for s in layout.strides)
-    return np.ndarray(shape, dtype, buffer=memory, strides=strides)
+    return np.ndarray(shape, dtype, memory, -memory.ctypes.data % _LINE, strides)
 
 
 def resident(array: Array) -> Array:

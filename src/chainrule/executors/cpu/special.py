@@ -6,6 +6,7 @@ padding of its rows stays as it was.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Operand:
     layout: Layout
 
 
+@functools.cache
 def scalar_type(dtype: DType) -> Type:
     """The register type of one element; ``Builder.load`` and ``store`` keep booleans in bytes.
 
