@@ -35,10 +35,10 @@ def _cases(seeds: range) -> list[Any]:
     return [pytest.param(name, seed, id=f"seed{seed}-{name}") for name in OTHERS for seed in seeds]
 
 
-def check(seed: int, make: Maker | None, name: str = "") -> None:
+def check(seed: int, make: Maker | None, name: str = "", watched: tuple[bool, ...] = (False, True)) -> None:
     job, path = steady_job(seed)
     make = make or executor(name, job.threads)
-    check_steps(job, path, make)
+    check_steps(job, path, make, watched)
     check_free(job, path, make)
 
 
@@ -49,11 +49,12 @@ def test_the_reference_equals_itself(seed):
 
 @pytest.mark.parametrize(("name", "seed"), _cases(QUICK))
 def test_a_random_network_trains_as_on_the_reference(name, seed):
-    check(seed, None, name)
+    """Every fourth with its gradients delivered too: each time that is another program to compile."""
+    check(seed, None, name, (False, True) if seed % 4 == 0 else (False,))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "seed"), _cases(ALL[len(QUICK) :]))
+@pytest.mark.parametrize(("name", "seed"), _cases(ALL))
 def test_five_hundred_random_networks_train_as_on_the_reference(name, seed):
     check(seed, None, name)
 

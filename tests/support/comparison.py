@@ -180,12 +180,12 @@ def check_free(job: Job, path: Path, make: Maker) -> None:
         _compare(job, f"after {STEPS} free steps", path.states[-1], found, [])
 
 
-def check_steps(job: Job, path: Path, make: Maker) -> None:
+def check_steps(job: Job, path: Path, make: Maker, watches: tuple[bool, ...] = (False, True)) -> None:
     """Every step from the reference's state: loss, gradients and the whole next state; with the gradients
     delivered, and without, where an executor may never store them."""
     runner = Runner(job, make)
     for k in range(STEPS):
-        for watched in (False, True):
+        for watched in watches:
             state, (delivered,) = runner.run(path.states[k], k, k + 1, watched=watched)
             where = f"step {k}{' with gradients delivered' if watched else ''}"
             expected = {name: path.delivered[k][name] for name in delivered}
