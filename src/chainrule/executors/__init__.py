@@ -66,7 +66,7 @@ def compile(
 ) -> Function:
     """A function from arrays, one for each input, to the values of the outputs.
 
-    threads    of the executor cpu, at most: without it as many as this process may use
+    threads    of the executor cpu; without it as many as are worth it
 
     >>> import numpy as np
     >>> from chainrule import ops

@@ -18,6 +18,7 @@ from chainrule.executors.cpu.special import scalar_type
 
 __all__ = ["Tile", "choose_tile", "emit_product", "emit_tile"]
 
+_FUNCTION = 600.0  # cycles a step that a function less is worth
 _IN_REGISTERS = 6  # operations of an epilogue that are worth repeating for every accumulator
 
 
@@ -30,9 +31,13 @@ class Tile:
     rest: int = 0
 
 
-def choose_tile(rows: int, vectors: int, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The tile (rows, vectors) that covers a matrix of ``rows`` × ``vectors`` in the fewest cycles.
+def choose_tile(
+    rows: int, vectors: int, inner: int, limits: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """The tile (rows, vectors) that covers a matrix of ``rows`` × ``vectors`` in the fewest cycles; what does
+    not fill whole tiles needs functions of its own, which must be compiled.
 
+    inner     the terms of each sum
     limits    (vectors, most rows) that fit the registers of the machine
     """
     best: tuple[float, int, int] | None = None
@@ -46,7 +51,8 @@ def choose_tile(rows: int, vectors: int, limits: Sequence[tuple[int, int]]) -> t
             def column(width: int, full: int = full, left: int = left, height: int = height) -> float:
                 return full * _cycles(height, width) + (_cycles(left, width) if left else 0)
 
-            cost = panels * column(width) + (column(rest) if rest else 0)
+            cost = (panels * column(width) + (column(rest) if rest else 0)) * inner
+            cost += _FUNCTION * (1 + (left > 0)) * ((panels > 0) + (rest > 0))
             if best is None or cost < best[0] - 1e-9:
                 best = cost, height, width
     assert best is not None

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ConfigError, ShapeError
+from chainrule.executors.cpu.cost import choose_threads
 from chainrule.executors.cpu.evaluate import BATCH
+from chainrule.executors.cpu.identity import identity
 from chainrule.executors.cpu.kernels import Buffer, Check, Kernel, Special
 from chainrule.executors.cpu.layout import Layout, dense, padded
 from chainrule.executors.cpu.lower import lower
@@ -43,11 +45,12 @@ class Plan:
     schedule: Schedule
     threads: int
     batch: int
+    identity: str  # equal plans have equal ones
     tables: list[Buffer] = field(default_factory=list)
     failed: Buffer | None = None
 
 
-def plan_program(program: Program, threads: int) -> Plan:
+def plan_program(program: Program, threads: int | None = None) -> Plan:
     """The plan of a step. State that cannot be replaced where it lies is put aside and copied in the end."""
     names, updates = list(program.outputs), list(program.updates)
     nodes = [*program.outputs.values(), *program.updates.values()]
@@ -71,7 +74,7 @@ def _plan(
     outputs: Mapping[str, Expr],
     updates: Mapping[str, Expr],
     healthy: Expr | None,
-    threads: int,
+    threads: int | None,
     aside: set[str],
 ) -> Plan:
     leaves: dict[Expr, Buffer] = {}
@@ -107,7 +110,17 @@ def _plan(
     if healthy is not None or (failed is not None and replaced):
         found.kernels.append(Check(len(found.kernels), condition=healthy, failed=failed))
     _give_scratch(found)
-    return Plan(found, schedule(found, threads), threads, batch, tables, failed)
+    threads = chosen(found, threads)
+    order = schedule(found, threads)
+    wanted = [d.buffer.name for d in rings], [(d.buffer.name, d.aside) for d in replaced], healthy is None
+    name = identity(roots, leaves, wanted, threads, batch)
+    return Plan(found, order, threads, batch, name, tables, failed)
+
+
+def chosen(found: Assignment, threads: int | None) -> int:
+    """The threads asked for, or as many as are worth it; never more than this process may use."""
+    limit = thread_limit(threads)
+    return choose_threads(found.kernels, limit) if threads is None else limit
 
 
 def _mark_failures(found: Assignment) -> Buffer | None:
@@ -145,15 +158,18 @@ class _Code:
     """Native code of a plan, and memory for one run at a time from each thread that asks."""
 
     def __init__(self, plan: Plan, target: Target, timed: bool = False) -> None:
-        self.plan, self.target = plan, target
+        self.plan, self.target, self.timed = plan, target, timed
         self.team = Team(plan.threads)
-        self.text = emit_module(plan.found, plan.schedule, target, plan.threads, plan.batch, timed)
-        self.native: Native = compile_module(self.text, target)
+        self.native: Native = compile_module(self._written, target, f"{plan.identity} {timed}")
         self.entry = self.native.address("run")
         self.constants = [
             b for k in plan.schedule.kernels for b in _touched(plan.schedule, k) if b.value is not None
         ]
         self._free: list[_Frame] = []
+
+    def _written(self) -> str:
+        plan = self.plan
+        return emit_module(plan.found, plan.schedule, self.target, plan.threads, plan.batch, self.timed)
 
     @contextlib.contextmanager
     def frame(self) -> Any:
@@ -238,7 +254,7 @@ class CpuEpoch:
         timed: bool = False,
     ) -> None:
         self.program = program
-        self.plan = plan_program(program, thread_limit(threads))
+        self.plan = plan_program(program, threads)
         self.code = _Code(self.plan, target or host(), timed)
 
     def run(
@@ -297,10 +313,10 @@ class CpuFunction:
         lowered = lower(outputs)
         wide = {x for n in toposort(lowered) if n.primitive is MATMUL for x in n.inputs[1:]}
         self.padded = [x in wide or x.ndim == 1 for x in inputs]
-        self.plan = self._plan(lowered, thread_limit(threads))
+        self.plan = self._plan(lowered, threads)
         self.code = _Code(self.plan, target or host())
 
-    def _plan(self, lowered: Sequence[Expr], threads: int) -> Plan:
+    def _plan(self, lowered: Sequence[Expr], threads: int | None) -> Plan:
         tables: list[Buffer] = []
         leaves: dict[Expr, Buffer] = {}
         for x, wide in zip(self.inputs, self.padded, strict=True):
@@ -315,7 +331,10 @@ class CpuFunction:
         found = assign(lowered, leaves, rings)
         failed = _mark_failures(found)
         _give_scratch(found)
-        return Plan(found, schedule(found, threads), threads, 1, tables, failed)
+        threads = chosen(found, threads)
+        order = schedule(found, threads)
+        name = identity(lowered, leaves, ["function"], threads)
+        return Plan(found, order, threads, 1, name, tables, failed)
 
     def __call__(self, *arrays: Any) -> list[Array]:
         held = [_fitting(x, a, wide) for x, a, wide in zip(self.inputs, arrays, self.padded, strict=True)]

@@ -141,7 +141,7 @@ def _emit_contraction(context: Context, kernel: Contraction, f: _Function) -> No
     counts = sorted(
         {(t + 1) * m // context.threads - t * m // context.threads for t in range(context.threads)}
     )
-    tile = choose_tile(max(counts), -(-n // lanes), limits)
+    tile = choose_tile(max(counts), -(-n // lanes), product.inputs[0].shape[-1], limits)
     exact = any(not p.buffer.roomy for _, p in kernel.stores)
     element = scalar_type(product.dtype)
     b = f.b

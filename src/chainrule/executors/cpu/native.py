@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.errors import CompilerError
+from chainrule.errors import CompilerError, ConfigError
 from chainrule.executors.cpu import cache
 from chainrule.executors.cpu.target import LLVM_LOCK, Target, host, llvm
 
@@ -82,14 +83,20 @@ class Native:
         return self._addresses[name]
 
 
-def compile_module(ir: str, target: Target) -> Native:
+def compile_module(ir: str | Callable[[], str], target: Target, identity: str | None = None) -> Native:
     """The functions of ``ir`` as code of this machine; compiled at most once for all processes of a user.
+
+    ``ir`` may be a function that writes it, with an ``identity``: a text that is equal only where the IR is
+    equal. Where the code is known already, no IR is written then.
 
     ``target`` must be one that runs here. CHAINRULE_VERIFY=1 lets LLVM check the IR first (4 % more time):
     IR that is well-formed but wrong, such as a value used where its definition has not run, is an error
     then, not a crash.
     """
-    key = cache.key(ir, target.triple, target.cpu, target.features, str(CODEGEN_LEVEL))
+    name = ir if isinstance(ir, str) else identity
+    if name is None:
+        raise ConfigError("compile_module: IR that is written later needs an identity")
+    key = cache.key(name, target.triple, target.cpu, target.features, str(CODEGEN_LEVEL))
     with LLVM_LOCK:
         if (native := _alive.get(key)) is not None:
             counts.shared += 1
@@ -97,7 +104,7 @@ def compile_module(ir: str, target: Target) -> Native:
         kept = cache.object_cache()
         code = kept.get(key) if kept is not None else None
         if code is None:
-            code = _object(ir, target, jit=True)
+            code = _object(ir if isinstance(ir, str) else ir(), target, jit=True)
             counts.compiled += 1
             if kept is not None:
                 kept.put(key, code)

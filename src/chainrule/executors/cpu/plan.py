@@ -70,6 +70,7 @@ def trivial_axes(node: Expr, axes: Map) -> Map:
 
 
 _SMALLER = 8  # times fewer elements: such a value is stored rather than computed twice
+_BLOCKED = 4096  # elements: so many are transposed in blocks of registers
 _DEPTH = 4  # of cheap operations that are computed twice
 _SMALL = 4096  # elements: full reductions so small share a kernel
 
@@ -442,7 +443,7 @@ class _Planner:
         if b in self.home:
             return
         plain = b.primitive is TRANSPOSE and b.inputs[0] is self.base(b) and b.ndim == 2
-        if plain and b.inputs[0] not in self.flat and b.size >= 256:
+        if plain and b.inputs[0] not in self.flat and b.size >= _BLOCKED:
             self._add(Transposition(len(self.kernels)), b)
             self._keep(b)
         else:

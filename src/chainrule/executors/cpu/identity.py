@@ -1,0 +1,52 @@
+"""What IR depends on, as a text: where two texts are equal, so is the IR that the compiler would write."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule.executors.cpu.kernels import Buffer
+from chainrule.graph.expr import CONSTANT, Expr, toposort
+
+__all__ = ["identity"]
+
+
+def identity(
+    roots: Sequence[Expr], leaves: Mapping[Expr, Buffer], wanted: Sequence[object], *settings: object
+) -> str:
+    """The graph, what its inputs are to the step, what is wanted, and the compiler itself.
+
+    Values of arrays do not count: they lie in memory, not in the code; those of scalars do.
+    """
+    number: dict[Expr, int] = {}
+    lines = [compiler_version(), repr(settings), repr(wanted)]
+    for node in toposort([*leaves, *roots]):
+        number[node] = len(number)
+        buffer = leaves.get(node)
+        what = f"{buffer.home} {buffer.layout.strides}" if buffer is not None else _meta(node)
+        inputs = " ".join([str(number[x]) for x in node.inputs])
+        lines.append(f"{node.primitive.name} {inputs} {node.shape} {node.dtype.char} {what}")
+    lines.append(" ".join([str(number[x]) for x in roots]))
+    return "\n".join(lines)
+
+
+def _meta(node: Expr) -> str:
+    if node.primitive is CONSTANT:
+        value: np.ndarray[Any, Any] = node.meta["value"]
+        return value.tobytes().hex() if value.size == 1 else ""
+    return repr(sorted(node.meta.items())) if node.meta else ""
+
+
+@functools.cache
+def compiler_version() -> str:
+    """A digest of the compiler's own sources: other sources may write other IR for the same graph."""
+    from hashlib import blake2b
+
+    found = blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
