@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,21 +13,21 @@ from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE
 
 __all__ = ["Work", "choose", "work_of"]
 
-_NODE = 1.1  # microseconds that the reference spends on a node, however small
-_FLOP = 2e-5  # microseconds of the reference for one floating-point operation of a product
-_ELEMENT = 6e-4  # microseconds of the reference for one element of anything else
-_BIT = 1e-2  # and for one random number
-_FASTER = 3.0  # times that compiled code is faster where the work is large
-_START = 6e4  # microseconds: what compiling costs at least, loading the compiler included
-_COMPILED = 550.0  # microseconds of compiling for a node
+_NODE = 1.6, 0.02  # microseconds for a node, however small: of the reference, of compiled code
+_FLOP = 1e-5, 9e-6  # for one floating-point operation of a product
+_ELEMENT = 3e-4, 1e-4  # for one element of anything else
+_BIT = 1e-2, 5e-4  # for one random number
+_START = 5e4  # what compiling costs at least: loading the compiler
+_COMPILED = 1.3e3  # and for each node
 _FREE = frozenset({INPUT, CONSTANT, BROADCAST, RESHAPE, TRANSPOSE})
 
 
 @dataclass(frozen=True)
 class Work:
-    """Microseconds, roughly: of one step on the reference, and of compiling it."""
+    """Microseconds, roughly: of one step on the reference and in compiled code, and of compiling it."""
 
-    step: float
+    reference: float
+    cpu: float
     compile: float
 
 
@@ -37,22 +36,27 @@ def work_of(outputs: Iterable[Expr]) -> Work:
 
     >>> from chainrule import ops
     >>> x = ops.input("x", (100, 784))
-    >>> work_of([x + 1]).step < 100
+    >>> work_of([x + 1]).reference < 100
     True
     """
-    step, nodes = 0.0, 0
+    nodes, flops, elements, bits = 0, 0, 0, 0
     for node in toposort(outputs):
         if node.primitive in _FREE:
             continue
         nodes += 1
         size = sum(s.size for s in node.outputs)
         if node.primitive is MATMUL:
-            step += _FLOP * 2 * size * node.inputs[0].shape[-1]
+            flops += 2 * size * node.inputs[0].shape[-1]
         elif node.primitive is RANDOM_BITS:
-            step += _BIT * size
+            bits += size
         else:
-            step += _ELEMENT * (size if node.primitive in ELEMENTWISE else _most(node))
-    return Work(step + _NODE * nodes, _START + _COMPILED * math.sqrt(nodes) * 10)
+            elements += size if node.primitive in ELEMENTWISE else _most(node)
+    counts = nodes, flops, elements, bits
+    reference, cpu = (
+        sum(n * cost[i] for n, cost in zip(counts, (_NODE, _FLOP, _ELEMENT, _BIT), strict=True))
+        for i in (0, 1)
+    )
+    return Work(reference, cpu, _START + _COMPILED * nodes)
 
 
 def _most(node: Expr) -> int:
@@ -62,14 +66,13 @@ def _most(node: Expr) -> int:
 def choose(work: Work, steps: float) -> tuple[str, str]:
     """The executor that takes less time in all, and the reason in a few words.
 
-    >>> choose(Work(step=300.0, compile=1e5), 10)[0], choose(Work(step=300.0, compile=1e5), 10_000)[0]
+    >>> choose(Work(300.0, 20.0, 1e5), 10)[0], choose(Work(300.0, 20.0, 1e5), 10_000)[0]
     ('reference', 'cpu')
     """
-    reference = work.step * steps
-    compiled = work.compile + reference / _FASTER
-    if compiled < reference:
-        return "cpu", f"about {_seconds(reference)} of work without compiling"
-    return "reference", f"about {_seconds(reference)} of work: less than compiling takes"
+    reference = work.reference * steps
+    if work.compile + work.cpu * steps < reference:
+        return "cpu", f"about {_seconds(reference)} of work on the reference"
+    return "reference", f"about {_seconds(reference)} of work, which compiling would not shorten"
 
 
 def _seconds(microseconds: float) -> str:
