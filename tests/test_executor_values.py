@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import ops
+from chainrule import losses, ops
+from chainrule.autodiff import gradient
 from chainrule.errors import DataError
 from chainrule.executors import EXECUTORS, Program, compile, epoch, evaluate
 from chainrule.graph import apply
@@ -310,6 +311,49 @@ def test_an_index_outside_in_the_middle_of_an_epoch(executor, bad):
         epoch(program, executor=executor).run(
             {"w": np.zeros((7, 2))}, [data], np.arange(20).reshape(5, 4), []
         )
+
+
+# ------------------------------------------------------------------ what random networks have found
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_sums_over_different_shapes_that_share_a_scalar(executor, dtype):
+    """Clipping by the global norm: a matrix and a vector are divided by the largest of both, then summed."""
+    a, b = ops.input("a", (9, 7), dtype), ops.input("b", (9, 5), dtype)
+    g, h = a.T @ b, ops.sum(b, 0)
+    top = ops.maximum(ops.max(ops.abs(g)), ops.max(ops.abs(h)))
+    whole = ops.sum(ops.square(g / top)) + ops.sum(ops.square(h / top))
+    rng = np.random.default_rng(0)
+    given = {a: rng.normal(size=a.shape), b: rng.normal(size=b.shape)}
+    compare_executors([whole, g / whole, h / whole], given, [executor])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("components", [1, 2])
+def test_axes_of_one_element_in_a_likelihood(executor, dtype, components):
+    loss = losses.GaussianMixtureNLL(components)
+    z, y = ops.input("z", (9, loss.width(1)), dtype), ops.input("y", (9, 1), dtype)
+    value = loss(z, y)
+    rng = np.random.default_rng(0)
+    given = {z: rng.normal(size=z.shape), y: rng.normal(size=y.shape)}
+    compare_executors([value, gradient(ops.mean(value), z)], given, [executor], atol=1e-15)
+
+
+@pytest.mark.parametrize("inner", [(12,), (3, 4), (2, 2, 3)], ids=str)
+def test_products_of_rows_that_are_gathered_and_flattened(executor, inner):
+    """Images without a layer between them and the first product."""
+    x, w = ops.input("x", (8, *inner)), ops.input("w", (12, 5))
+    h = ops.reshape(x, (8, 12))
+    program = Program({"y": h @ w, "g": h.T @ (h @ w)}, [x], [], [w])
+    rng = np.random.default_rng(0)
+    data, index = rng.normal(size=(20, *inner)).astype("f"), rng.permutation(20)[:16].reshape(2, 8)
+    state = {"w": rng.normal(size=(12, 5)).astype("f")}
+    _, found = epoch(program, executor=executor).run(dict(state), [data], index, [])
+    rows = data.reshape(20, 12)[index].astype("d")
+    np.testing.assert_allclose(found["y"], rows @ state["w"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        found["g"], np.swapaxes(rows, 1, 2) @ (rows @ state["w"]), rtol=1e-4, atol=1e-4
+    )
 
 
 # ------------------------------------------------------------------ long sums
