@@ -40,7 +40,9 @@ def measure(asked: argparse.Namespace) -> Results:
     results = Results()
     subjects = [s for s, peer in SUBJECTS.items() if asked.all or not peer.optional]
     names = asked.workloads or (QUICK if asked.quick else list(WORKLOADS))
-    effort = Effort(asked.rounds, asked.seconds or (0.4 if asked.quick else 1.2), 0.1 if asked.quick else 0.3)
+    effort = Effort(
+        asked.rounds, asked.seconds or (0.3 if asked.quick else 1.0), 0.06 if asked.quick else 0.3
+    )
     parts = asked.parts or (("turns", "starting") if asked.quick else PARTS)
     trained = [s for s in subjects if s in RIVALS or SUBJECTS[s].accuracy is not None]
     if "starting" in parts:

@@ -40,13 +40,14 @@ class Worker:
         """Makes a workload ready and warm. → its loss after some steps, predicted classes"""
         import dataclasses
 
-        from bench.workloads import WORKLOADS
+        from bench.workloads import PREDICTED, WORKLOADS
 
         w = self.work = WORKLOADS[workload]
         self.ready = self.fresh = None
-        self.fresh = self.peer.ready(dataclasses.replace(w, rows=CHECKED_STEPS * w.batch))
         answer: dict[str, Any] = {}
-        if self.peer.comparable(w) and w.sizes[-1] > 1:
+        if workload in PREDICTED or self.peer.takes(w):
+            self.fresh = self.peer.ready(dataclasses.replace(w, rows=CHECKED_STEPS * w.batch))
+        if workload in PREDICTED:
             answer["classes"] = self.fresh.predict(w.data()[0][:SEEN]).argmax(1).tolist()
         if self.peer.takes(w):
             # Dropout draws its own masks in each library.

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -23,12 +23,12 @@ from bench.peers import SUBJECTS
 class Child:
     """One subject's process, stopped unless it was asked something."""
 
-    def __init__(self, subject: str, cores: str) -> None:
+    def __init__(self, subject: str, cores: str, settings: Mapping[str, str]) -> None:
         self.subject = subject
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (close ends it)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.child", cores, subject],
-            cwd=ROOT, env={**os.environ, **SUBJECTS[subject].environment(cores)}, text=True,
+            cwd=ROOT, env={**os.environ, **SUBJECTS[subject].environment(cores), **settings}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
         )  # fmt: skip
 
@@ -67,12 +67,13 @@ class Child:
 
 
 class Family:
-    """Some subjects' processes, by name."""
+    """Some subjects' processes, by name; with ``cache`` the compiler keeps its objects in that folder."""
 
-    def __init__(self, subjects: Sequence[str], cores: str) -> None:
+    def __init__(self, subjects: Sequence[str], cores: str, cache: str = "") -> None:
+        settings = {"CHAINRULE_CACHE_DIR": cache} if cache else {}
         self.children: dict[str, Child] = {}
         for name in subjects:
-            self.children[name] = Child(name, cores)
+            self.children[name] = Child(name, cores, settings)
 
     def __enter__(self) -> dict[str, Child]:
         return self.children

@@ -33,13 +33,14 @@ def _start(subject: str, workload: str, epochs: int, cache: str) -> dict[str, An
 
 def start_all(results: Results, subjects: Sequence[str], rounds: int) -> None:
     """First steps of a, cold and warm; the memory of b."""
-    for k in range(rounds + 1):  # the first time files come from the disk: it does not count
+    for k in range(rounds + 1 if rounds > 1 else 1):
         for subject in subjects:
             with tempfile.TemporaryDirectory() as cache:
                 found = _start(subject, "a", 0, cache)
-                if k:
-                    _note(results, subject, found)
-                if k and subject == OURS:
+                if rounds > 1 and k == 0:
+                    continue  # the first time files come from the disk: it does not count
+                _note(results, subject, found)
+                if subject == OURS:
                     _note_warm(results, _start(subject, "a", 0, cache))
     for subject in subjects:
         with tempfile.TemporaryDirectory() as cache:

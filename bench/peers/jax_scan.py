@@ -15,7 +15,7 @@ from bench.workloads import Array, Workload
 
 
 def initial(w: Workload) -> Any:
-    """Parameters, Adam's m and v, the steps taken, the random key."""
+    """Parameters, running statistics, Adam's m and v, the steps taken, the random key."""
     import jax
     import jax.numpy as jnp
 
@@ -26,36 +26,39 @@ def initial(w: Workload) -> Any:
             layer |= {"scale": jnp.ones(len(bias)), "offset": jnp.zeros(len(bias))}
         parameters.append(layer)
     parameters[-1] = {name: parameters[-1][name] for name in ("W", "b")}
+    widths = w.sizes[1:-1] if w.batch_norm else ()
+    running = [(jnp.zeros(n), jnp.ones(n)) for n in widths]
     m, v = (jax.tree.map(jnp.zeros_like, parameters) for _ in range(2))
-    return parameters, m, v, jnp.float32(0), jax.random.key(0)
+    return parameters, running, m, v, jnp.float32(0), jax.random.key(0)
 
 
-def forward(w: Workload, θ: Any, x: Any, key: Any = None) -> Any:
-    """The output; with a key as in training."""
+def forward(w: Workload, θ: Any, running: Any, x: Any, key: Any = None) -> tuple[Any, Any]:
+    """The output, and the next running statistics; with a key as in training."""
     import jax
     import jax.numpy as jnp
 
-    h = x
-    for layer in θ[:-1]:
+    h, following = x, []
+    for i, layer in enumerate(θ[:-1]):
         h = h @ layer["W"] + layer["b"]
-        if w.batch_norm:  # its running statistics are left out: in JAX's favour
-            μ, variance = h.mean(0), h.var(0)
+        if w.batch_norm:
+            μ, variance = running[i] if key is None else (h.mean(0), h.var(0))
+            following.append(tuple(0.9 * a + 0.1 * b for a, b in zip(running[i], (μ, variance), strict=True)))
             h = (h - μ) * jax.lax.rsqrt(variance + 1e-5) * layer["scale"] + layer["offset"]
         h = jax.nn.relu(h) if w.activation == "relu" else jnp.tanh(h)
         if w.dropout and key is not None:
             key, now = jax.random.split(key)
             h = jnp.where(jax.random.bernoulli(now, 1 - w.dropout, h.shape), h / (1 - w.dropout), 0)
-    return h @ θ[-1]["W"] + θ[-1]["b"]
+    return h @ θ[-1]["W"] + θ[-1]["b"], following
 
 
-def mean_loss(w: Workload, θ: Any, x: Any, y: Any, key: Any) -> Any:
+def mean_loss(w: Workload, θ: Any, running: Any, x: Any, y: Any, key: Any) -> tuple[Any, Any]:
     import jax
     import jax.numpy as jnp
 
-    z = forward(w, θ, x, key)
+    z, running = forward(w, θ, running, x, key)
     if w.loss == "cross_entropy":
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1))
-    return jnp.mean((z - y) ** 2)
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1)), running
+    return jnp.mean((z - y) ** 2), running
 
 
 def step(w: Workload, state: Any, x: Any, y: Any, η: Any) -> tuple[Any, Any]:
@@ -63,24 +66,25 @@ def step(w: Workload, state: Any, x: Any, y: Any, η: Any) -> tuple[Any, Any]:
     import jax
     import jax.numpy as jnp
 
-    θ, m, v, t, key = state
+    θ, running, m, v, t, key = state
     each, t = jax.tree.map, t + 1
     key, now = jax.random.split(key) if w.dropout else (key, key)
-    loss, g = jax.value_and_grad(lambda θ: mean_loss(w, θ, x, y, now))(θ)
+    gradient = jax.value_and_grad(lambda θ: mean_loss(w, θ, running, x, y, now), has_aux=True)
+    (loss, running), g = gradient(θ)
     if w.optimizer == "sgd":
-        return (each(lambda p, d: p - η * d, θ, g), m, v, t, key), loss
+        return (each(lambda p, d: p - η * d, θ, g), running, m, v, t, key), loss
     m = each(lambda a, d: 0.9 * a + 0.1 * d, m, g)
     v = each(lambda a, d: 0.999 * a + 0.001 * d * d, v, g)
     c1, c2 = 1 - 0.9**t, 1 - 0.999**t
     θ = each(lambda p, a, b: p - η * (a / c1) / (jnp.sqrt(b / c2) + 1e-8), θ, m, v)
-    return (θ, m, v, t, key), loss
+    return (θ, running, m, v, t, key), loss
 
 
 def predictor(w: Workload, state: list[Any]) -> Callable[[Array], Array]:
     import jax
 
-    run = jax.jit(lambda θ, rows: forward(w, θ, rows))
-    return in_blocks(lambda rows: np.asarray(run(state[0][0], rows)))
+    run = jax.jit(lambda θ, running, rows: forward(w, θ, running, rows)[0])
+    return in_blocks(lambda rows: np.asarray(run(*state[0][:2], rows)))
 
 
 def ready(w: Workload) -> Ready:
@@ -91,8 +95,7 @@ def ready(w: Workload) -> Ready:
     generator, state = np.random.default_rng(2), [initial(w)]
 
     def one(state: Any, rows: Any) -> Any:
-        state, loss = step(w, state, x[rows], y[rows], w.learning_rate)
-        return state, loss
+        return step(w, state, x[rows], y[rows], w.learning_rate)
 
     run = jax.jit(lambda state, rows: jax.lax.scan(one, state, rows), donate_argnums=0)
 
