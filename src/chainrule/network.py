@@ -349,13 +349,24 @@ class Network:
         n = len(next(iter(arrays.values())))
         block = next((b for b in _BLOCKS if n <= b), _BLOCKS[-1])
         names, function = self._function(kind, block, executor)
-        state = [now[name] for name in (*model.parameters, *model.buffers)]
+        state = self._placed(function, len(arrays), now, (*model.parameters, *model.buffers))
         parts = [
             function(*[_block(a, k, block) for a in arrays.values()], *state)
             for k in range(0, max(n, 1), block)
         ]
         found = {name: np.concatenate([p[i] for p in parts])[:n] for i, name in enumerate(names)}
         return found[SINGLE] if list(found) == [SINGLE] else found
+
+    def _placed(
+        self, function: Any, inputs: int, now: dict[str, Array], names: Sequence[str]
+    ) -> list[Array]:
+        """Parameters and buffers where the function wants them; there they stay, with the same values."""
+        given = [now[name] for name in names]
+        placed: list[Array] = function.place(given, inputs)
+        for name, old, new in zip(names, given, placed, strict=True):
+            if old is not new and now[name] is old:
+                now[name] = new
+        return placed
 
     def _function(self, kind: str, block: int, executor: str) -> tuple[list[str], Any]:
         key = (block, f"{kind} {executor}")

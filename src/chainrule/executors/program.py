@@ -54,3 +54,8 @@ class Function(Protocol):
     """A compiled graph: arrays in, arrays out. Safe to call from several threads."""
 
     def __call__(self, *arrays: Any) -> list[Array]: ...
+
+    def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
+        """The same values for the inputs from ``first`` on, laid out so that no call need copy them: for what
+        is given often, such as parameters."""
+        ...

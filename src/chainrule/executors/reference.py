@@ -97,6 +97,9 @@ class Walk:
             self.advance(values)
         return [np.asarray(values[i]) for i in self.outputs]
 
+    def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
+        return list(arrays)
+
 
 def _fitting(x: Expr, value: Any) -> Array:
     array = np.asarray(value, x.dtype)

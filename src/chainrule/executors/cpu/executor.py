@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +32,8 @@ from chainrule.spec import DTYPES
 
 __all__ = ["CpuEpoch", "CpuFunction", "Plan", "plan_program"]
 
+
+_STEPS, _INDEX = CONTEXT.index("steps"), CONTEXT.index("index")
 
 # ------------------------------------------------------------------ planning
 
@@ -171,17 +172,15 @@ class _Code:
         plan = self.plan
         return emit_module(plan.found, plan.schedule, self.target, plan.threads, plan.batch, self.timed)
 
-    @contextlib.contextmanager
-    def frame(self) -> Any:
-        """Memory that nobody else uses now."""
+    def take(self) -> _Frame:
+        """Memory that nobody else uses now; to be given back."""
         try:
-            frame = self._free.pop()
+            return self._free.pop()
         except IndexError:
-            frame = _Frame(self)
-        try:
-            yield frame
-        finally:
-            self._free.append(frame)
+            return _Frame(self)
+
+    def give(self, frame: _Frame) -> None:
+        self._free.append(frame)
 
 
 def _touched(plan: Schedule, kernel: Kernel) -> list[Buffer]:
@@ -213,6 +212,7 @@ class _Frame:
         for name, value in values.items():
             self.context[CONTEXT.index(name)] = value
         self.address = self.context.ctypes.data
+        self.known: dict[int, Array | None] = {}  # arrays whose addresses the table holds already
         for buffer in code.constants:
             self._view(buffer)[...] = buffer.value
 
@@ -224,8 +224,7 @@ class _Frame:
     def run(self, steps: int, index: int) -> int:
         """→ the number of healthy steps."""
         self.done[0] = 0
-        self.context[CONTEXT.index("steps")] = steps
-        self.context[CONTEXT.index("index")] = index
+        self.context[_STEPS], self.context[_INDEX] = steps, index
         mark = self.code.plan.failed
         if mark is not None:
             self._view(mark)[...] = 0
@@ -272,10 +271,13 @@ class CpuEpoch:
             held.append(array)
         found = {n: np.empty((steps, *x.shape), x.dtype) for n, x in program.outputs.items()}
         held += found.values()
-        with self.code.frame() as frame:
+        frame = self.code.take()
+        try:
             frame.table[: len(held)] = [a.ctypes.data for a in held]
             done = frame.run(steps, order.ctypes.data)
             failed = frame.failed
+        finally:
+            self.code.give(frame)
         if failed:  # the reference says which index it was
             rest = [s[done : done + 1] for s in scalars]
             ReferenceEpoch(program).run(dict(state), data, index[done : done + 1], rest)
@@ -314,6 +316,8 @@ class CpuFunction:
         wide = {x for n in toposort(lowered) if n.primitive is MATMUL for x in n.inputs[1:]}
         self.padded = [x in wide or x.ndim == 1 for x in inputs]
         self.plan = self._plan(lowered, threads)
+        self.specs = [(x.shape, x.dtype) for x in inputs]
+        self.delivered = [(n.shape, n.dtype) for n in outputs]
         self.code = _Code(self.plan, target or host())
 
     def _plan(self, lowered: Sequence[Expr], threads: int | None) -> Plan:
@@ -337,20 +341,37 @@ class CpuFunction:
         return Plan(found, order, threads, 1, name, tables, failed)
 
     def __call__(self, *arrays: Any) -> list[Array]:
-        held = [_fitting(x, a, wide) for x, a, wide in zip(self.inputs, arrays, self.padded, strict=True)]
-        found = [np.empty(n.shape, n.dtype) for n in self.outputs]
-        with self.code.frame() as frame:
-            frame.table[: len(held) + len(found)] = [a.ctypes.data for a in (*held, *found)]
+        if len(arrays) != len(self.inputs):
+            raise ConfigError(f"the function takes {len(self.inputs)} arrays, {len(arrays)} were given")
+        found = [np.empty(shape, dtype) for shape, dtype in self.delivered]
+        frame, held = self.code.take(), list[Array]()  # held until the code has run
+        try:
+            known, table = frame.known, frame.table
+            for i, a in enumerate(arrays):
+                if known.get(i) is not a:
+                    array = self._fitting(i, a)
+                    held.append(array)
+                    table[i] = array.ctypes.data
+                    known[i] = array if array is a and self.padded[i] else None
+            for i, array in enumerate(found, len(self.inputs)):
+                table[i] = array.ctypes.data
             frame.run(1, 0)
             failed = frame.failed
+        finally:
+            self.code.give(frame)
         if failed:  # the reference says which index it was
             return Walk(self.outputs, self.inputs)(*arrays)
         return found
 
+    def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
+        """The same values for the inputs from ``first`` on, laid out so that a call need not copy them."""
+        return [resident(a) if wide else a for a, wide in zip(arrays, self.padded[first:], strict=True)]
 
-def _fitting(x: Expr, value: Any, wide: bool) -> Array:
-    array = np.asarray(value, x.dtype)
-    if array.shape != x.shape:
-        name = x.meta.get("name", x.primitive.name)
-        raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
-    return resident(array) if wide else np.ascontiguousarray(array)
+    def _fitting(self, i: int, value: Any) -> Array:
+        shape, dtype = self.specs[i]
+        array = np.asarray(value, dtype)
+        if array.shape != shape:
+            x = self.inputs[i]
+            name = x.meta.get("name", x.primitive.name)
+            raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
+        return resident(array) if self.padded[i] else np.ascontiguousarray(array)

@@ -239,11 +239,12 @@ class Team:
         KeyboardInterrupt too, in whichever thread raises the flag, and leaves here when all threads are out
         of native code: never before, for they use the caller's memory.
         """
-        state[:] = _blank(self.threads)
-        function = _PROTOTYPE(entry)
+        function = _function(entry)
         if self.threads == 1:
+            state[ABORT] = 0
             function(0, context)
             return bool(state[ABORT])
+        state[:] = _blank(self.threads)
         own = _own_mask()
         masks = [own] * self.threads
         workers = _pool.take(self.threads - 1)
@@ -265,6 +266,12 @@ class Team:
         if errors:
             raise errors[0]
         return bool(state[ABORT])
+
+
+@functools.lru_cache(maxsize=256)
+def _function(entry: int) -> Any:
+    """A native function that Python can call."""
+    return _PROTOTYPE(entry)
 
 
 @functools.cache
