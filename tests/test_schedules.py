@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,6 +125,17 @@ def test_nothing_rises_after_the_peak(kind: Callable[[], Schedule]) -> None:
     found = factors(kind())
     top = found.index(max(found))
     assert all(a >= b for a, b in pairwise(found[top:]))
+
+
+@pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
+@given(total=st.integers(1, 3000), data=st.data())
+def test_many_steps_have_the_factors_of_each(schedule: Schedule, total: int, data: Any) -> None:
+    """To the bit: how many steps run in one call must not matter."""
+    first, count = data.draw(st.integers(0, total)), data.draw(st.integers(0, 300))
+    per_epoch = data.draw(st.integers(1, total))
+    found = schedule.factors(first, count, total, per_epoch)
+    assert found.dtype == np.float64
+    assert found.tolist() == [schedule.factor(k, total, per_epoch) for k in range(first, first + count)]
 
 
 @pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
