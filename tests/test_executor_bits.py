@@ -115,6 +115,14 @@ def test_another_process_and_an_empty_cache_give_the_same_bits(executor, tmp_pat
 # ------------------------------------------------------------------ compiled once
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """One empty folder for all of these tests: code that is still in memory is not written again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def fit_once(rows: int = 320, *, epochs: int = 2, rate: float = 0.01, seed: int = 0, **more: Any) -> None:
     """Rows in multiples of the batch: a tail is another size, compiled by itself."""
     rng = np.random.default_rng(seed)
@@ -138,11 +146,10 @@ def fit_once(rows: int = 320, *, epochs: int = 2, rate: float = 0.01, seed: int 
     ],
     ids=str,
 )
-def test_what_changes_from_run_to_run_is_no_reason_to_compile(change, monkeypatch, tmp_path):
+def test_what_changes_from_run_to_run_is_no_reason_to_compile(change, own_cache):
     """In this process nothing is compiled again; in another one the code comes from the disk."""
     from chainrule.executors.cpu.native import counts
 
-    monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path))
     fit_once()
     before = counts.compiled
     fit_once(**change)
@@ -150,11 +157,10 @@ def test_what_changes_from_run_to_run_is_no_reason_to_compile(change, monkeypatc
 
 
 @pytest.mark.skipif("cpu" not in EXECUTORS, reason="counts compilations of the executor cpu")
-def test_another_network_is_a_reason_to_compile(monkeypatch, tmp_path):
+def test_another_network_is_a_reason_to_compile(own_cache):
     """The count counts."""
     from chainrule.executors.cpu.native import counts
 
-    monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path))
     fit_once()
     before = counts.compiled
     rng = np.random.default_rng(0)
