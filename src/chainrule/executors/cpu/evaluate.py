@@ -168,7 +168,12 @@ class Evaluator:
 
     def place(self, x: Expr) -> Place | None:
         """Where x lies, through its views; None where it must be computed."""
-        return self.found.source(x) if x in self.own else self.found.place(x)
+        if x in self.own:
+            return self.found.source(x)
+        base = x
+        while base.primitive in VIEWS and base not in self.found.home:
+            base = base.inputs[0]
+        return None if base in self.own else self.found.place(x)
 
     def load(self, place: Place, axes: Map) -> Value:
         at = self.position

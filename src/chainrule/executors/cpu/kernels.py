@@ -122,6 +122,15 @@ class Nest(Kernel):
         """Whether the node depends on a reduced axis."""
         return not self.reduced.isdisjoint(a for a in self.maps[node] if a is not None)
 
+    def takes(self, axes: Map) -> bool:
+        """Whether a node along these axes may be computed here: once for each place of the outer loops, and
+        inside of the inner ones only if it depends on all of them."""
+        own = {a for a in axes if a is not None}
+        wide = [a for a, n in enumerate(self.domain) if n > 1]
+        if self.reduced:
+            return own.isdisjoint(self.reduced) or {a for a in self.reduced if a in wide} <= own
+        return own == set(wide[: len(own)])
+
     def axes_below(self, node: Expr) -> Map:
         """The axes of what a reduction reduces."""
         axes = reduced_axes(node)

@@ -24,7 +24,7 @@ from chainrule.executors.cpu.layout import Layout
 from chainrule.executors.cpu.nest import emit_nest
 from chainrule.executors.cpu.plan import Assignment
 from chainrule.executors.cpu.random import random_elements
-from chainrule.executors.cpu.schedule import Schedule
+from chainrule.executors.cpu.schedule import Access, Schedule
 from chainrule.executors.cpu.special import Operand, scalar_type
 from chainrule.executors.cpu.target import Target
 from chainrule.executors.cpu.threads import barrier_ir
@@ -142,7 +142,9 @@ def _emit_contraction(context: Context, kernel: Contraction, f: _Function) -> No
         {(t + 1) * m // context.threads - t * m // context.threads for t in range(context.threads)}
     )
     tile = choose_tile(max(counts), -(-n // lanes), product.inputs[0].shape[-1], limits)
-    exact = any(not p.buffer.roomy for _, p in kernel.stores)
+    reads = [a for a in context.plan.reads[kernel] if a.how != "operand"]
+    exact = any(_reaches_out(a, product.ndim - 1) for a in reads)
+    exact = exact or any(not p.buffer.roomy for _, p in kernel.stores)
     element = scalar_type(product.dtype)
     b = f.b
     names: dict[Tile, str] = {}
@@ -169,6 +171,12 @@ def _emit_contraction(context: Context, kernel: Contraction, f: _Function) -> No
             before.pop()
 
     outer(0)
+
+
+def _reaches_out(access: Access, last: int) -> bool:
+    """Whether lanes behind the end of a row would leave the buffer."""
+    moving = access.how[1] if isinstance(access.how, tuple) else ()
+    return not access.buffer.roomy or any(axis == last and stride != 1 for axis, stride in moving)
 
 
 def _lead_offset(b: Builder, before: Sequence[Value], layout: Layout) -> Value:

@@ -16,9 +16,9 @@ from chainrule.executors.cpu.elementwise import cast, maximum
 from chainrule.executors.cpu.emit import I32, I64, Builder, Value, const, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
 from chainrule.executors.cpu.kernels import Nest, Place
-from chainrule.executors.cpu.plan import REDUCTIONS, reduces
+from chainrule.executors.cpu.plan import REDUCTIONS, operands, reduces
 from chainrule.executors.cpu.special import scalar_type
-from chainrule.executors.cpu.views import VIEWS, Map, map_down, relabels
+from chainrule.executors.cpu.views import VIEWS, Map, relabels
 from chainrule.graph.expr import CONSTANT, Expr
 from chainrule.ops.elementwise import DIV
 from chainrule.ops.reduce import ARGMAX, MAX, SUM
@@ -316,7 +316,7 @@ class _Loops:
         if self._pending(x):
             return
         if x.primitive in VIEWS and x not in e.own and x not in e.found.places and relabels(x):
-            self._settle(x.inputs[0], map_down(x, axes), open, seen)
+            self._settle(*operands(x, axes)[0], open, seen)
             return
         placed = e.place(x) is not None
         if (
@@ -335,8 +335,7 @@ class _Loops:
             return
         if x in e.own and x in self.kernel.maps:
             axes = self.kernel.maps[x]
-        for i in x.inputs:
-            below = map_down(x, axes) if x.primitive in VIEWS else axes
+        for i, below in operands(x, axes):
             self._settle(i, below, open, seen)
 
     def _pending(self, x: Expr) -> bool:

@@ -18,7 +18,7 @@ from chainrule.executors.cpu.kernels import (
     reduced_axes,
 )
 from chainrule.executors.cpu.layout import dense, padded
-from chainrule.executors.cpu.views import VIEWS, Map, map_up, relabels, view
+from chainrule.executors.cpu.views import VIEWS, Map, map_down, map_up, relabels, view
 from chainrule.graph.expr import CONSTANT, INPUT, Expr, toposort
 from chainrule.ops.elementwise import (
     ABS,
@@ -45,7 +45,7 @@ from chainrule.ops.random import RANDOM_BITS
 from chainrule.ops.reduce import ARGMAX, MAX, SUM
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, TRANSPOSE
 
-__all__ = ["REDUCTIONS", "Assignment", "Destination", "assign", "reduces", "trivial_axes"]
+__all__ = ["REDUCTIONS", "Assignment", "Destination", "assign", "operands", "reduces", "trivial_axes"]
 
 REDUCTIONS = frozenset({SUM, MAX, ARGMAX})
 _LEAVES = frozenset({INPUT, CONSTANT})
@@ -61,6 +61,15 @@ def reduces(node: Expr) -> bool:
     if node.primitive not in REDUCTIONS:
         return False
     return any(node.inputs[0].shape[a] != 1 for a in reduced_axes(node))
+
+
+def operands(x: Expr, axes: Map) -> list[tuple[Expr, Map]]:
+    """The inputs of a node that is computed from them place by place, each with its own axes."""
+    if x.primitive in VIEWS and relabels(x):
+        return [(x.inputs[0], map_down(x, axes))]
+    if x.primitive in REDUCTIONS:
+        return [(x.inputs[0], trivial_axes(x, axes))]
+    return [(i, axes) for i in x.inputs]
 
 
 def trivial_axes(node: Expr, axes: Map) -> Map:
@@ -192,6 +201,14 @@ class _Planner:
         self.home[node] = kernel
         self.ready[node] = kernel.number
 
+    def _lowest(self, x: Expr) -> Expr:
+        """What to copy of a leaf so that x can look at the copy: its last reshape that moves elements."""
+        while x.primitive in VIEWS and x not in self.home:
+            if x.primitive is RESHAPE and not relabels(x):
+                return x
+            x = x.inputs[0]
+        return x
+
     def base(self, x: Expr) -> Expr:
         """What a view looks at."""
         while x.primitive in VIEWS and x not in self.home:
@@ -252,6 +269,7 @@ class _Planner:
                 self._take_reduction(base)
                 del self.pending[base]
             elif base.primitive in _LEAVES:
+                base = self._lowest(x)
                 self._copy(base)
             else:
                 self._nest(base, base.shape, _identity(base))
@@ -297,7 +315,7 @@ class _Planner:
         axes = _identity(node)
         if isinstance(kernel, Nest):
             found = self._axes(kernel, node.inputs)
-            if found is None:
+            if found is None or not kernel.takes(found):
                 return False
             axes = found
             kernel.maps[node] = axes

@@ -17,8 +17,8 @@ from chainrule.executors.cpu.kernels import (
     Special,
     Transposition,
 )
-from chainrule.executors.cpu.plan import REDUCTIONS, Assignment, reduces, trivial_axes
-from chainrule.executors.cpu.views import VIEWS, Map, map_down, relabels
+from chainrule.executors.cpu.plan import REDUCTIONS, Assignment, operands, reduces
+from chainrule.executors.cpu.views import Map
 from chainrule.graph.expr import CONSTANT, Expr
 
 __all__ = ["Cycle", "Schedule", "schedule"]
@@ -124,7 +124,7 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
         elif isinstance(kernel, Nest) and node.primitive in REDUCTIONS and reduces(node):
             stack.append((node.inputs[0], kernel.axes_below(node)))
         elif node in own:
-            stack += _operands(node, axes)
+            stack += operands(node, axes)
         else:
             stack.append((node, axes))
     while stack:
@@ -136,15 +136,7 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
         if place is not None:
             yield _access(place, axes, kernel)
         else:
-            stack += _operands(x, axes)
-
-
-def _operands(x: Expr, axes: Map) -> list[tuple[Expr, Map]]:
-    if x.primitive in VIEWS and relabels(x):
-        return [(x.inputs[0], map_down(x, axes))]
-    if x.primitive in REDUCTIONS:
-        return [(x.inputs[0], trivial_axes(x, axes))]
-    return [(i, axes) for i in x.inputs]
+            stack += operands(x, axes)
 
 
 def _access(place: Place, axes: Map, kernel: Kernel) -> Access:
