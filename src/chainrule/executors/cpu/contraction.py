@@ -1,12 +1,14 @@
 """Matrix products: tiles of registers over the whole inner axis, and an epilogue on every tile.
 
-A tile is ``rows`` × ``vectors`` accumulators. For each k an element of a is broadcast for each row and multiplied
-with consecutive elements of b: a may lie in any strides (a transposed view costs nothing), b lies row after row.
-Each element is summed over k in order, whatever the tile: its bits do not depend on tiles or threads.
+A tile is ``rows`` × ``vectors`` accumulators. For each k an element of a is broadcast for each row and
+multiplied with consecutive elements of b: a may lie in any strides (a transposed view costs nothing), b lies
+row after row. Each element is summed over k in order, whatever the tile: its bits do not depend on tiles or
+threads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,16 +33,14 @@ class Tile:
     rest: int = 0
 
 
-def choose_tile(
-    rows: int, vectors: int, inner: int, limits: Sequence[tuple[int, int]]
-) -> tuple[int, int]:
+def choose_tile(rows: int, vectors: int, inner: int, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The tile (rows, vectors) that covers a matrix of ``rows`` × ``vectors`` in the fewest cycles; what does
     not fill whole tiles needs functions of its own, which must be compiled.
 
     inner     the terms of each sum
     limits    (vectors, most rows) that fit the registers of the machine
     """
-    best: tuple[float, int, int] | None = None
+    best = (math.inf, 1, 1)
     for width, most in limits:
         if width > vectors and width > 1:
             continue
@@ -53,9 +53,8 @@ def choose_tile(
 
             cost = (panels * column(width) + (column(rest) if rest else 0)) * inner
             cost += _FUNCTION * (1 + (left > 0)) * ((panels > 0) + (rest > 0))
-            if best is None or cost < best[0] - 1e-9:
+            if cost < best[0] - 1e-9:
                 best = cost, height, width
-    assert best is not None
     return best[1], best[2]
 
 
@@ -80,7 +79,6 @@ def emit_product(
     counts   the numbers of rows that ``high − low`` may be
     exact    whether the last lanes must not be written where the matrix ends
     """
-    assert kernel.product is not None
     n = kernel.product.shape[-1]
     height, width = tile
     vectors = -(-n // lanes)
@@ -119,7 +117,6 @@ def emit_tile(
 ) -> None:
     """One tile: the loop over k, then the epilogue and the stores. Operands point at the first element of
     their matrices."""
-    assert kernel.product is not None
     b = e.b
     element = scalar_type(kernel.product.dtype)
     if prefetch:
@@ -161,7 +158,6 @@ def _finish(
     lead: int,
 ) -> None:
     """The epilogue of one vector, and its stores."""
-    assert kernel.product is not None
     rest = tile.rest if v == tile.vectors - 1 else 0
     mask = None
     if rest:

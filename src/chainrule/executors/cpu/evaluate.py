@@ -7,21 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chainrule.executors.cpu.assignment import REDUCTIONS, Assignment, reduces, trivial_axes
 from chainrule.executors.cpu.elementwise import EMIT
 from chainrule.executors.cpu.emit import I64, Builder, Value, const, lane_numbers, vector
-from chainrule.executors.cpu.kernels import Buffer, Kernel, Place
+from chainrule.executors.cpu.kernels import BATCH, Buffer, Kernel, Place
 from chainrule.executors.cpu.layout import Layout
-from chainrule.executors.cpu.plan import REDUCTIONS, Assignment, reduces, trivial_axes
 from chainrule.executors.cpu.special import scalar_type
-from chainrule.executors.cpu.views import VIEWS, Map, map_down, relabels, view
+from chainrule.executors.cpu.views import VIEWS, Map, map_down, relabels
 from chainrule.graph.expr import CONSTANT, Expr
 from chainrule.ops.elementwise import DIV
 from chainrule.ops.reduce import ARGMAX
 
-__all__ = ["BATCH", "Evaluator", "Index", "Position"]
-
-BATCH = 1 << 40
-"""The stride, in elements, of the axis of rows that an index picks: no real stride is so large."""
+__all__ = ["Evaluator", "Index", "Position"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +61,7 @@ class Evaluator:
         maps: Mapping[Expr, Map],
         found: Assignment,
         pointers: Mapping[Buffer, Value],
-        rows: Value | None,
+        rows: Value,
     ) -> None:
         self.b, self.kernel, self.maps, self.found = b, kernel, maps, found
         self.pointers, self.rows = pointers, rows
@@ -207,7 +204,6 @@ class Evaluator:
         rows = stride // BATCH
         row = self._sum([(i, s // BATCH) for i, s in self._terms(place, axes)], place.layout.offset // BATCH)
         type = vector("i64", at.lanes)
-        assert self.rows is not None
         first = b.at(self.rows, row, I64)
         key = ("rows", row.text, rows)
         numbers = self.known(key)
@@ -261,7 +257,6 @@ class Evaluator:
         key = ("row", place.buffer, row.text)
         found = self.known(key)
         if found is None:
-            assert self.rows is not None
             number = self.b.load(self.b.at(self.rows, row, I64), I64)
             step = place.buffer.layout.size // max(place.buffer.layout.shape[0], 1)
             found = self.layers[-1][key] = self.b.mul(number, const(step, I64))

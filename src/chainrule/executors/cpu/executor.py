@@ -2,155 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import ConfigError, ShapeError
-from chainrule.executors.cpu.cost import choose_threads
-from chainrule.executors.cpu.evaluate import BATCH
-from chainrule.executors.cpu.identity import identity
-from chainrule.executors.cpu.kernels import Buffer, Check, Kernel, Special
-from chainrule.executors.cpu.layout import Layout, dense, padded
-from chainrule.executors.cpu.lower import lower
+from chainrule.executors.cpu.kernels import Buffer, Kernel
 from chainrule.executors.cpu.memory import aligned, resident
 from chainrule.executors.cpu.module import CONTEXT, emit_module
 from chainrule.executors.cpu.native import Native, compile_module
-from chainrule.executors.cpu.plan import Assignment, Destination, assign
-from chainrule.executors.cpu.schedule import Cycle, Schedule, schedule
-from chainrule.executors.cpu.special import argsort_scratch, scatter_scratch
+from chainrule.executors.cpu.plan import Plan, plan_function, plan_program, wants_padding
+from chainrule.executors.cpu.schedule import Schedule
 from chainrule.executors.cpu.target import Target, host
-from chainrule.executors.cpu.threads import Team, barrier_state, thread_limit
+from chainrule.executors.cpu.threads import Team, barrier_state
 from chainrule.executors.program import Array, Program, State
 from chainrule.executors.reference import ReferenceEpoch, Walk
 from chainrule.graph.expr import INPUT, Expr, toposort
-from chainrule.ops.index import ARGSORT, GATHER, SCATTER_ADD
-from chainrule.ops.linalg import MATMUL
-from chainrule.spec import DTYPES
 
-__all__ = ["CpuEpoch", "CpuFunction", "Plan", "plan_program"]
+__all__ = ["CpuEpoch", "CpuFunction"]
 
 
 _STEPS, _INDEX = CONTEXT.index("steps"), CONTEXT.index("index")
-
-# ------------------------------------------------------------------ planning
-
-
-@dataclass(eq=False)
-class Plan:
-    """What is compiled: kernels in order, and the table of what lies outside of the arena."""
-
-    found: Assignment
-    schedule: Schedule
-    threads: int
-    batch: int
-    identity: str  # equal plans have equal ones
-    tables: list[Buffer] = field(default_factory=list)
-    failed: Buffer | None = None
-
-
-def plan_program(program: Program, threads: int | None = None) -> Plan:
-    """The plan of a step. State that cannot be replaced where it lies is put aside and copied in the end."""
-    names, updates = list(program.outputs), list(program.updates)
-    nodes = [*program.outputs.values(), *program.updates.values()]
-    lowered = lower(nodes if program.healthy is None else [*nodes, program.healthy])
-    outputs = dict(zip(names, lowered, strict=False))
-    new = dict(zip(updates, lowered[len(names) :], strict=False))
-    healthy = None if program.healthy is None else lowered[-1]
-    aside: set[str] = set()
-    while True:
-        try:
-            return _plan(program, outputs, new, healthy, threads, aside)
-        except Cycle as found:
-            late = {n.meta["name"] for n in program.state} & found.states
-            if not late - aside:
-                raise
-            aside |= late
-
-
-def _plan(
-    program: Program,
-    outputs: Mapping[str, Expr],
-    updates: Mapping[str, Expr],
-    healthy: Expr | None,
-    threads: int | None,
-    aside: set[str],
-) -> Plan:
-    leaves: dict[Expr, Buffer] = {}
-    tables: list[Buffer] = []
-
-    def outside(buffer: Buffer) -> Buffer:
-        buffer.place = len(tables)
-        tables.append(buffer)
-        return buffer
-
-    for x in program.batch:
-        inner = dense(x.shape[1:], x.dtype).strides
-        leaves[x] = outside(Buffer(Layout(x.shape, (BATCH, *inner), x.dtype), "data", roomy=False))
-    for x in program.scalars:
-        leaves[x] = outside(Buffer(dense(x.shape, x.dtype), "scalar", roomy=False))
-    states: dict[str, Buffer] = {}
-    for x in program.state:
-        name = x.meta["name"]
-        states[name] = leaves[x] = outside(Buffer(padded(x.shape, x.dtype), "state", name=name))
-    rings = [
-        Destination(n, outside(Buffer(dense(n.shape, n.dtype), "ring", roomy=False)))
-        for n in outputs.values()
-    ]
-    replaced = [
-        Destination(n, states[name], aside=name in aside)
-        for name, n in updates.items()
-        if leaves.get(n) is not states[name]
-    ]
-    batch = program.batch[0].shape[0] if program.batch else 1
-    roots = [*outputs.values(), *updates.values(), *([] if healthy is None else [healthy])]
-    found = assign(roots, leaves, [*rings, *replaced], keep=[] if healthy is None else [healthy])
-    failed = _mark_failures(found)
-    if healthy is not None or (failed is not None and replaced):
-        found.kernels.append(Check(len(found.kernels), condition=healthy, failed=failed))
-    _give_scratch(found)
-    threads = chosen(found, threads)
-    order = schedule(found, threads)
-    wanted = [d.buffer.name for d in rings], [(d.buffer.name, d.aside) for d in replaced], healthy is None
-    name = identity(roots, leaves, wanted, threads, batch)
-    return Plan(found, order, threads, batch, name, tables, failed)
-
-
-def chosen(found: Assignment, threads: int | None) -> int:
-    """The threads asked for, or as many as are worth it; never more than this process may use."""
-    limit = thread_limit(threads)
-    return choose_threads(found.kernels, limit) if threads is None else limit
-
-
-def _mark_failures(found: Assignment) -> Buffer | None:
-    """One number for all kernels that meet an index: not 0 where one lay outside."""
-    kernels = [
-        k for k in found.kernels if isinstance(k, Special) and k.nodes[0].primitive in (GATHER, SCATTER_ADD)
-    ]
-    if not kernels:
-        return None
-    mark = Buffer(dense((), DTYPES["int32"]), "arena", value=np.zeros((), np.int32))
-    for kernel in kernels:
-        kernel.writes.append(mark)
-    return mark
-
-
-def _give_scratch(found: Assignment) -> None:
-    for kernel in found.kernels:
-        if not isinstance(kernel, Special):
-            continue
-        node = kernel.nodes[0]
-        size = 0
-        if node.primitive is ARGSORT:
-            size = argsort_scratch(dense(node.inputs[0].shape, node.inputs[0].dtype), node.meta["axis"])
-        elif node.primitive is SCATTER_ADD:
-            index = node.inputs[0]
-            size = scatter_scratch(dense(index.shape, index.dtype), dense(node.shape, node.dtype))
-        if size:
-            kernel.scratch.append(Buffer(dense((size,), DTYPES["uint8"]), "arena"))
-
 
 # ------------------------------------------------------------------ code and its memory
 
@@ -196,7 +69,7 @@ class _Frame:
         plan.private = -(-plan.private // 128) * 128
         self.code = code
         self.arena = aligned(shared + plan.private * code.plan.threads + 4096)
-        self.table = np.zeros(max(len(code.plan.tables), 1), np.int64)
+        self.table = np.zeros(max(len(code.plan.table), 1), np.int64)
         self.done = np.zeros(1, np.int64)
         self.cycles = np.zeros(len(plan.kernels), np.int64)
         self.barrier = barrier_state()
@@ -312,33 +185,11 @@ class CpuFunction:
         self.outputs, self.inputs = list(outputs), list(inputs)
         if unknown := [n for n in toposort(outputs) if n.primitive is INPUT and n not in set(inputs)]:
             raise ConfigError(f"input {unknown[0].meta['name']!r} is needed by the graph but was not given")
-        lowered = lower(outputs)
-        wide = {x for n in toposort(lowered) if n.primitive is MATMUL for x in n.inputs[1:]}
-        self.padded = [x in wide or x.ndim == 1 for x in inputs]
-        self.plan = self._plan(lowered, threads)
+        self.padded = wants_padding(outputs, inputs)
+        self.plan = plan_function(outputs, inputs, self.padded, threads)
         self.specs = [(x.shape, x.dtype) for x in inputs]
         self.delivered = [(n.shape, n.dtype) for n in outputs]
         self.code = _Code(self.plan, target or host())
-
-    def _plan(self, lowered: Sequence[Expr], threads: int | None) -> Plan:
-        tables: list[Buffer] = []
-        leaves: dict[Expr, Buffer] = {}
-        for x, wide in zip(self.inputs, self.padded, strict=True):
-            layout = padded(x.shape, x.dtype) if wide else dense(x.shape, x.dtype)
-            leaves[x] = Buffer(layout, "input", len(tables), roomy=wide)
-            tables.append(leaves[x])
-        rings = []
-        for n in lowered:
-            ring = Buffer(dense(n.shape, n.dtype), "ring", len(tables), roomy=False)
-            tables.append(ring)
-            rings.append(Destination(n, ring))
-        found = assign(lowered, leaves, rings)
-        failed = _mark_failures(found)
-        _give_scratch(found)
-        threads = chosen(found, threads)
-        order = schedule(found, threads)
-        name = identity(lowered, leaves, ["function"], threads)
-        return Plan(found, order, threads, 1, name, tables, failed)
 
     def __call__(self, *arrays: Any) -> list[Array]:
         if len(arrays) != len(self.inputs):

@@ -34,6 +34,9 @@ all of it in every thread (each for itself), or one thread alone."""
 Map = tuple[int | None, ...]
 """For each axis of a node the axis of the kernel's domain along which it lies; None for a size of 1."""
 
+BATCH = 1 << 40
+"""The stride, in elements, of the axis of rows that an index picks: no real stride is so large."""
+
 
 @dataclass(eq=False)
 class Buffer:
@@ -145,7 +148,9 @@ class Nest(Kernel):
 class Contraction(Kernel):
     """A matrix product  y = a b  and element-wise nodes on its elements.   a (…, m, k), b (…, k, n)"""
 
-    product: Expr | None = None
+    @property
+    def product(self) -> Expr:
+        return self.nodes[0]
 
     @property
     def axes(self) -> Map:
@@ -154,7 +159,6 @@ class Contraction(Kernel):
 
     @property
     def flops(self) -> int:
-        assert self.product is not None
         inner = self.product.inputs[0].shape[-1]
         return 2 * self.product.size * inner + sum(n.size for n in self.nodes if n is not self.product)
 

@@ -1,4 +1,4 @@
-"""The graph as the planner wants it: subgraphs opened, gradients' cuts dropped, masks read from what is kept."""
+"""The graph as planning wants it: subgraphs opened, gradients' cuts dropped, masks read from what is kept."""
 
 from __future__ import annotations
 

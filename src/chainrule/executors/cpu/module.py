@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chainrule.executors.cpu import moves, special
+from chainrule.executors.cpu.assignment import Assignment
 from chainrule.executors.cpu.contraction import Tile, choose_tile, emit_product, emit_tile
 from chainrule.executors.cpu.emit import I1, I32, I64, PTR, Builder, Value, const, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
@@ -22,7 +23,6 @@ from chainrule.executors.cpu.kernels import (
 )
 from chainrule.executors.cpu.layout import Layout
 from chainrule.executors.cpu.nest import emit_nest
-from chainrule.executors.cpu.plan import Assignment
 from chainrule.executors.cpu.random import random_elements
 from chainrule.executors.cpu.schedule import Access, Schedule
 from chainrule.executors.cpu.special import Operand, scalar_type
@@ -127,9 +127,7 @@ def _emit_kernel(context: Context, kernel: Kernel) -> str:
 def _emit_contraction(context: Context, kernel: Contraction, f: _Function) -> None:
     """Loops over leading axes and tiles; each tile is a call, so that equal tiles are one function."""
     product = kernel.product
-    assert product is not None
-    a, right = (context.found.place(x) for x in product.inputs)
-    assert a is not None and right is not None
+    a, right = (context.found.at(x) for x in product.inputs)
     lanes = max(context.target.lanes * 4 // product.dtype.itemsize, 2)
     limits = (_TILES_32 if context.target.registers >= 32 else {}).get(
         context.target.lanes, _TILES[context.target.lanes]
@@ -190,7 +188,6 @@ def _tile_function(
     context: Context, kernel: Contraction, tile: Tile, a: Place, right: Place, lanes: int
 ) -> str:
     product = kernel.product
-    assert product is not None
     b = Builder()
     pointers = {x: Value(f"%p{i}", PTR) for i, x in enumerate(_buffers(context, kernel))}
     lead = [Value(f"%lead{i}", I64) for i in range(product.ndim - 2)]
@@ -212,8 +209,7 @@ def _tile_function(
 
 
 def _operand(context: Context, f: _Function, x: Expr) -> Operand:
-    place = context.found.place(x)
-    assert place is not None
+    place = context.found.at(x)
     return Operand(f.pointers[place.buffer], place.layout)
 
 
@@ -239,7 +235,7 @@ def _emit_draw(context: Context, kernel: Draw, f: _Function) -> None:
     seed, step = (_scalar(context, f, x) for x in node.inputs)
     words = 1 if meta["bits"] <= 31 else 2
     size = 4 * lanes // words
-    e = Evaluator(b, kernel, dict.fromkeys(kernel.nodes, (0,)), context.found, f.pointers, None)
+    e = Evaluator(b, kernel, dict.fromkeys(kernel.nodes, (0,)), context.found, f.pointers, f.rows)
     flat = [(n, Place(p.buffer, Layout((p.layout.size,), (1,), p.layout.dtype))) for n, p in kernel.stores]
     with b.loop(f.low, f.high) as loop:
         first = b.mul(loop.i, const(lanes, I64))
@@ -266,8 +262,7 @@ def _limited(b: Builder, x: Value, most: int) -> Value:
 
 
 def _scalar(context: Context, f: _Function, x: Expr) -> Value:
-    place = context.found.place(x)
-    assert place is not None
+    place = context.found.at(x)
     element = scalar_type(x.dtype)
     value = f.b.load(f.b.at(f.pointers[place.buffer], place.layout.offset, element), element)
     return value if value.type is I64 else f.b.convert("sext" if element is I32 else "zext", value, I64)
@@ -334,7 +329,8 @@ def emit_module(
                 continue
             low, high = shares.of(kernel)
             operands = [f"ptr {address.of(x)}" for x in _buffers(context, kernel)]
-            call = f"call void @{names[kernel]}({', '.join([*operands, f'ptr {rows}', f'i64 {low}', f'i64 {high}'])})"
+            operands += [f"ptr {rows}", f"i64 {low}", f"i64 {high}"]
+            call = f"call void @{names[kernel]}({', '.join(operands)})"
             if kernel.split == "one" and threads > 1:
                 with b.when(b.icmp("eq", thread, const(0, I64))):
                     b.do(call)
@@ -386,8 +382,7 @@ def _meet(b: Builder, fields: dict[str, Value]) -> None:
 
 def _leave_unless_healthy(context: Context, kernel: Check, b: Builder, address: _Addresses) -> None:
     if kernel.condition is not None:
-        place = context.found.place(kernel.condition)
-        assert place is not None
+        place = context.found.at(kernel.condition)
         on = b.label("healthy")
         b.branch(b.load(address.of(place.buffer), I1), on, "leave")
         b.start(on)

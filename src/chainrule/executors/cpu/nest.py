@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from chainrule.executors.cpu.assignment import operands, reduces
 from chainrule.executors.cpu.elementwise import cast, maximum
 from chainrule.executors.cpu.emit import I32, I64, Builder, Value, const, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
 from chainrule.executors.cpu.kernels import Nest, Place
-from chainrule.executors.cpu.plan import REDUCTIONS, operands, reduces
 from chainrule.executors.cpu.special import scalar_type
 from chainrule.executors.cpu.views import VIEWS, Map, relabels
 from chainrule.graph.expr import CONSTANT, Expr

@@ -1,605 +1,191 @@
-"""Planning, first half: which nodes are computed together, and which values are kept in memory."""
+"""Plans: what is compiled. A step's graph becomes kernels in order, with their memory and threads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from chainrule.executors.cpu.kernels import (
-    Buffer,
-    Contraction,
-    Draw,
-    Home,
-    Kernel,
-    Nest,
-    Place,
-    Special,
-    Transposition,
-    reduced_axes,
-)
-from chainrule.executors.cpu.layout import dense, padded
-from chainrule.executors.cpu.views import VIEWS, Map, map_down, map_up, relabels, view
-from chainrule.graph.expr import CONSTANT, INPUT, Expr, toposort
-from chainrule.ops.elementwise import (
-    ABS,
-    ADD,
-    CAST,
-    ELEMENTWISE,
-    EQUAL,
-    GUARD,
-    IS_FINITE,
-    LESS,
-    LESS_EQUAL,
-    LOGICAL_AND,
-    LOGICAL_NOT,
-    LOGICAL_OR,
-    MAXIMUM,
-    MUL,
-    NEG,
-    SIGN,
-    SUB,
-    WHERE,
-)
+import numpy as np
+
+from chainrule.executors.cpu.assignment import Assignment, Destination
+from chainrule.executors.cpu.cost import choose_threads
+from chainrule.executors.cpu.grouping import group
+from chainrule.executors.cpu.identity import identity
+from chainrule.executors.cpu.kernels import BATCH, Buffer, Check, Special
+from chainrule.executors.cpu.layout import Layout, dense, padded
+from chainrule.executors.cpu.lower import lower
+from chainrule.executors.cpu.schedule import CycleError, Schedule, schedule
+from chainrule.executors.cpu.special import argsort_scratch, scatter_scratch
+from chainrule.executors.cpu.storing import store
+from chainrule.executors.cpu.text import plan_text
+from chainrule.executors.cpu.threads import thread_limit
+from chainrule.executors.program import Program
+from chainrule.graph.expr import Expr, toposort
+from chainrule.ops.index import ARGSORT, GATHER, SCATTER_ADD
 from chainrule.ops.linalg import MATMUL
-from chainrule.ops.random import RANDOM_BITS
-from chainrule.ops.reduce import ARGMAX, MAX, SUM
-from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, TRANSPOSE
+from chainrule.spec import DTYPES
 
-__all__ = ["REDUCTIONS", "Assignment", "Destination", "assign", "operands", "reduces", "trivial_axes"]
-
-REDUCTIONS = frozenset({SUM, MAX, ARGMAX})
-_LEAVES = frozenset({INPUT, CONSTANT})
-_CHEAP = frozenset(
-    {NEG, ABS, SIGN, ADD, SUB, MUL, MAXIMUM, GUARD, WHERE, CAST, LESS, LESS_EQUAL, EQUAL, IS_FINITE}
-    | {LOGICAL_NOT, LOGICAL_AND, LOGICAL_OR}
-)
-"""What is better computed twice than written and read."""
-
-
-def reduces(node: Expr) -> bool:
-    """Whether a node is a reduction over axes of other than one element."""
-    if node.primitive not in REDUCTIONS:
-        return False
-    return any(node.inputs[0].shape[a] != 1 for a in reduced_axes(node))
-
-
-def operands(x: Expr, axes: Map) -> list[tuple[Expr, Map]]:
-    """The inputs of a node that is computed from them place by place, each with its own axes."""
-    if x.primitive in VIEWS and relabels(x):
-        return [(x.inputs[0], map_down(x, axes))]
-    if x.primitive in REDUCTIONS:
-        return [(x.inputs[0], trivial_axes(x, axes))]
-    return [(i, axes) for i in x.inputs]
-
-
-def trivial_axes(node: Expr, axes: Map) -> Map:
-    """The axes of the input of a reduction that reduces nothing."""
-    kept, over = iter(axes), reduced_axes(node)
-    return tuple(None if a in over else next(kept) for a in range(node.inputs[0].ndim))
-
-
-_SMALLER = 8  # times fewer elements: such a value is stored rather than computed twice
-_BLOCKED = 4096  # elements: so many are transposed in blocks of registers
-_DEPTH = 4  # of cheap operations that are computed twice
-_SMALL = 4096  # elements: full reductions so small share a kernel
+__all__ = ["Plan", "plan_function", "plan_program", "wants_padding"]
 
 
 @dataclass(eq=False)
-class Destination:
-    """Where a node's value is wanted: the next value of a state, or a row of a ring."""
+class Plan:
+    """What is compiled.
 
-    node: Expr
-    buffer: Buffer
-    aside: bool = False  # by a copy, from memory of the node's own
-
-
-@dataclass(eq=False)
-class Assignment:
-    """Kernels in an order in which they can run, and the place of every value in memory."""
-
-    kernels: list[Kernel]
-    places: dict[Expr, Place]
-    home: dict[Expr, Kernel]
-    leaves: Mapping[Expr, Buffer]
-
-    def place(self, x: Expr) -> Place | None:
-        """Where x lies, through its views; None where it is computed."""
-        if x in self.places:
-            return self.places[x]
-        if x.primitive in VIEWS and x not in self.home:
-            inner = self.place(x.inputs[0])
-            layout = None if inner is None else view(x, inner.layout)
-            return None if inner is None or layout is None else Place(inner.buffer, layout)
-        return None
-
-    def source(self, x: Expr) -> Place | None:
-        """Where lies what a copy copies: a leaf, or what a view looks at."""
-        buffer = self.leaves.get(x)
-        if buffer is not None:
-            return Place(buffer, buffer.layout)
-        inner = self.place(x.inputs[0]) if x.primitive in VIEWS else None
-        layout = None if inner is None else view(x, inner.layout)
-        return None if inner is None or layout is None else Place(inner.buffer, layout)
-
-    def externals(self, kernel: Kernel) -> list[Expr]:
-        """The values in memory that a kernel reads: leaves and stored nodes, views of them included."""
-        return list(_externals(self, kernel))
-
-
-def assign(
-    outputs: Sequence[Expr],
-    leaves: Mapping[Expr, Buffer],
-    destinations: Sequence[Destination],
-    keep: Sequence[Expr] = (),
-) -> Assignment:
-    """Every node of the outputs in a kernel, or inlined where it is used.
-
-    leaves    where the inputs lie
-    keep      nodes that must lie in memory, too
+    schedule    kernels in order, and the memory that they need
+    batch       entries of the index in one step
+    identity    equal for plans whose code is equal
+    table       the buffers whose addresses are given for each run, in order
+    failed      a number that is not 0 where an index lay outside
     """
-    planner = _Planner(leaves)
-    order = toposort(outputs)
-    level: dict[Expr, int] = {}
-    for node in order:
-        heavy = node.primitive not in ELEMENTWISE and node.primitive not in VIEWS
-        below = [level[x] for x in node.inputs]
-        level[node] = max(below, default=0) + (heavy and bool(below))
-    for node in sorted(order, key=lambda n: level[n]):  # stable: what needs little comes first
-        planner.take(node)
-    for node in keep:
-        planner._keep(node)
-    return planner.finish(destinations)
+
+    found: Assignment
+    schedule: Schedule
+    threads: int
+    batch: int
+    identity: str
+    table: list[Buffer]
+    failed: Buffer | None = None
+
+    def __str__(self) -> str:
+        return plan_text(self.schedule, self.threads)
 
 
-@dataclass(eq=False)
-class _Planner:
-    leaves: Mapping[Expr, Buffer]
-    kernels: list[Kernel] = field(default_factory=list)
-    home: dict[Expr, Kernel] = field(default_factory=dict)
-    ready: dict[Expr, int] = field(default_factory=dict)  # the number of the kernel after which it is there
-    wanted: dict[Expr, None] = field(default_factory=dict)  # must lie in memory
-    pending: dict[Expr, None] = field(default_factory=dict)  # reductions of what floats, not yet needed
-    constants: list[Expr] = field(default_factory=list)
-    flat: set[Expr] = field(default_factory=set)  # must lie without gaps
+# ------------------------------------------------------------------ a step
 
-    # ------------------------------------------------------------------ one node after another
 
-    def take(self, node: Expr) -> None:
-        primitive = node.primitive
-        if self.pending:
-            self._settle(node)
-        if primitive in _LEAVES:
-            self.ready[node] = -1
-            if primitive is CONSTANT:
-                self.constants.append(node)
-        elif primitive in VIEWS:
-            self._take_view(node)
-        elif primitive in ELEMENTWISE:
-            self._take_elementwise(node)
-        elif primitive in REDUCTIONS:
-            self._take_reduction(node)
-        elif primitive is MATMUL:
-            self._take_product(node)
-        elif primitive is RANDOM_BITS:
-            for x in node.inputs:
-                self._keep(x)
-            self._add(Draw(len(self.kernels)), node)
-            self.flat.add(node)
-        else:
-            for x in node.inputs:
-                self._keep(x)
-            self._add(Special(len(self.kernels)), node)
-            self._keep(node)
-        if node not in self.ready:
-            self.ready[node] = max((self._when(x) for x in node.inputs), default=-1)
+def plan_program(program: Program, threads: int | None = None) -> Plan:
+    """The plan of a step. A state that cannot be replaced where it lies is copied in the end."""
+    count = len(program.outputs)
+    nodes = [*program.outputs.values(), *program.updates.values()]
+    lowered = lower(nodes if program.healthy is None else [*nodes, program.healthy])
+    updates = dict(zip(program.updates, lowered[count:], strict=False))
+    healthy = None if program.healthy is None else lowered[-1]
+    aside: set[str] = set()
+    while True:
+        try:
+            return _plan_step(program, lowered[:count], updates, healthy, threads, aside)
+        except CycleError as found:
+            if found.states <= aside:
+                raise
+            aside |= found.states
 
-    def _add(self, kernel: Kernel, node: Expr) -> None:
-        """A new kernel, with its first node."""
-        if kernel not in self.kernels[-1:]:
-            self.kernels.append(kernel)
-        kernel.nodes.append(node)
-        self.home[node] = kernel
-        self.ready[node] = kernel.number
 
-    def _lowest(self, x: Expr) -> Expr:
-        """What to copy of a leaf so that x can look at the copy: its last reshape that moves elements."""
-        while x.primitive in VIEWS and x not in self.home:
-            if x.primitive is RESHAPE and not relabels(x):
-                return x
-            x = x.inputs[0]
-        return x
+def _plan_step(
+    program: Program,
+    outputs: Sequence[Expr],
+    updates: Mapping[str, Expr],
+    healthy: Expr | None,
+    threads: int | None,
+    aside: set[str],
+) -> Plan:
+    table = _Table()
+    for x in program.batch:
+        strides = (BATCH, *dense(x.shape[1:], x.dtype).strides)
+        table.leaf(x, Buffer(Layout(x.shape, strides, x.dtype), "data", roomy=False))
+    for x in program.scalars:
+        table.leaf(x, Buffer(dense(x.shape, x.dtype), "scalar", roomy=False))
+    for x in program.state:
+        table.leaf(x, Buffer(padded(x.shape, x.dtype), "state", name=x.meta["name"]))
+    states = {x.meta["name"]: table.leaves[x] for x in program.state}
+    wanted = [table.ring(node) for node in outputs]
+    for name, node in updates.items():
+        if table.leaves.get(node) is not states[name]:
+            wanted.append(Destination(node, states[name], name in aside))
+    batch = program.batch[0].shape[0] if program.batch else 1
+    checked = [] if healthy is None else [healthy]
+    return _planned([*outputs, *updates.values()], table, wanted, checked, threads, batch)
 
-    def base(self, x: Expr) -> Expr:
-        """What a view looks at."""
-        while x.primitive in VIEWS and x not in self.home:
-            x = x.inputs[0]
-        return x
 
-    def _when(self, x: Expr) -> int:
-        """The number of the kernel after which x is there; -1 where none is needed."""
-        return self.ready[self.base(x)]
+# ------------------------------------------------------------------ a function
 
-    def _take_view(self, node: Expr) -> None:
-        """What skips elements looks at memory; a reshape that strides cannot describe needs no gaps there."""
-        if relabels(node):
-            return
-        if node.primitive is not RESHAPE:
-            base = self.leaves.get(self.base(node))
-            if base is None or (base.home == "data" and node.primitive is FLIP):
-                self._keep(node)
-            return
-        x = node.inputs[0]
-        while x.primitive is RESHAPE and x not in self.home:
-            x = x.inputs[0]
-        buffer = self.leaves.get(x)
-        if buffer is not None and (buffer.home == "data" and node.shape[:1] == x.shape[:1]):
-            return
-        if buffer is not None or x.primitive in VIEWS:
-            if buffer is None or view(node, buffer.layout) is None or buffer.home == "data":
-                self._copy(x, flat=True)
-        else:
-            self._keep(x)
-            self.flat.add(x)
 
-    def _copy(self, x: Expr, flat: bool = False) -> None:
-        """A leaf or a view in memory of its own."""
-        if x in self.home:
-            return
-        kernel = Nest(len(self.kernels), domain=x.shape)
-        kernel.maps[x] = _identity(x)
-        self._keep_inputs_of(x)
-        self._add(kernel, x)
-        self._keep(x)
-        if flat:
-            self.flat.add(x)
+def wants_padding(outputs: Sequence[Expr], inputs: Sequence[Expr]) -> list[bool]:
+    """Which inputs a function wants in padded rows: vectors, and the right sides of products."""
+    right = {x for node in toposort(outputs) if node.primitive is MATMUL for x in node.inputs[1:]}
+    return [x in right or x.ndim == 1 for x in inputs]
 
-    def _keep_inputs_of(self, x: Expr) -> None:
-        base = self.base(x)
-        if base.primitive not in _LEAVES and base in self.home:
-            self._keep(base)
 
-    def _keep(self, x: Expr) -> None:
-        """x must lie in memory; one that no kernel computes yet gets its own."""
-        base = self.base(x)
-        buffer = self.leaves.get(base)
-        if base.primitive is CONSTANT or (buffer is not None and buffer.home != "data"):
-            return
-        if base not in self.home:
-            if base in self.pending:
-                self._take_reduction(base)
-                del self.pending[base]
-            elif base.primitive in _LEAVES:
-                base = self._lowest(x)
-                self._copy(base)
-            else:
-                self._nest(base, base.shape, _identity(base))
-        self.wanted[base] = None
+def plan_function(
+    outputs: Sequence[Expr], inputs: Sequence[Expr], padding: Sequence[bool], threads: int | None = None
+) -> Plan:
+    """The plan of a function of arrays."""
+    lowered, table = lower(outputs), _Table()
+    for x, wide in zip(inputs, padding, strict=True):
+        layout = padded(x.shape, x.dtype) if wide else dense(x.shape, x.dtype)
+        table.leaf(x, Buffer(layout, "input", roomy=wide))
+    return _planned(lowered, table, [table.ring(node) for node in lowered], [], threads, batch=1)
 
-    # ------------------------------------------------------------------ element-wise nodes
 
-    def _take_elementwise(self, node: Expr) -> None:
-        latest = max(self._when(x) for x in node.inputs)
-        floating = all(self._floats(x) for x in node.inputs)
-        if node.shape and floating:
-            return
-        if latest < 0:
-            self._scalar(node)
-            return
-        kernel = self.kernels[latest]
-        if not self._join(kernel, node):
-            self._nest(node, node.shape, _identity(node))
+# ------------------------------------------------------------------ both
 
-    def _floats(self, x: Expr) -> bool:
-        """Whether x costs nothing but operations on leaves and scalars: it is computed where it is used."""
-        base = self.base(x)
-        return base.primitive in _LEAVES or base not in self.home or not base.shape
 
-    def _scalar(self, node: Expr) -> None:
-        """Scalars that depend on leaves alone share the first kernel of their kind."""
-        for kernel in self.kernels:
-            if isinstance(kernel, Nest) and not kernel.domain:
-                kernel.maps[node] = ()
-                kernel.nodes.append(node)
-                self.home[node], self.ready[node] = kernel, kernel.number
-                return
-        self._nest(node, (), ())
+class _Table:
+    """What lies outside of the arena, in the order of the addresses that a run is given."""
 
-    def _nest(self, node: Expr, domain: tuple[int, ...], axes: Map) -> Nest:
-        kernel = Nest(len(self.kernels), domain=domain)
-        kernel.maps[node] = axes
-        self._add(kernel, node)
-        return kernel
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        self.leaves: dict[Expr, Buffer] = {}
 
-    def _join(self, kernel: Kernel, node: Expr) -> bool:
-        """Adds an element-wise node to the kernel that computes its input, where that can be."""
-        axes = _identity(node)
-        if isinstance(kernel, Nest):
-            found = self._axes(kernel, node.inputs)
-            if found is None or not kernel.takes(found):
-                return False
-            axes = found
-            kernel.maps[node] = axes
-        elif isinstance(kernel, Contraction):
-            assert kernel.product is not None
-            own = [x for x in node.inputs if self._within(x, kernel)]
-            if node.shape != kernel.product.shape or any(self.base(x) is not x for x in own):
-                return False
-        elif isinstance(kernel, Draw):
-            if node.shape != kernel.nodes[0].shape or not all(
-                (x in kernel.nodes) or self.base(x).size == 1 for x in node.inputs
-            ):
-                return False
-        else:
-            return False
-        kernel.nodes.append(node)
-        self.home[node], self.ready[node] = kernel, kernel.number
-        return True
+    def add(self, buffer: Buffer) -> Buffer:
+        buffer.place = len(self.buffers)
+        self.buffers.append(buffer)
+        return buffer
 
-    def _within(self, x: Expr, kernel: Kernel) -> bool:
-        """Whether x looks, through views and floating nodes, at something that the kernel computes."""
-        base = self.base(x)
-        if base in self.home:
-            return self.home[base] is kernel
-        return base.primitive not in _LEAVES and any(self._within(i, kernel) for i in base.inputs)
+    def leaf(self, x: Expr, buffer: Buffer) -> None:
+        self.leaves[x] = self.add(buffer)
 
-    def _axes(self, kernel: Nest, inputs: Sequence[Expr]) -> Map | None:
-        """The axes at which all inputs that the kernel computes agree."""
-        found: Map | None = None
-        for x in inputs:
-            if self.home.get(self.base(x)) is not kernel:
-                if self._within(x, kernel):
-                    return None
-                continue
-            axes = self._up(x, kernel)
-            if axes is None or (found is not None and axes != found):
-                return None
-            found = axes
-        return found
+    def ring(self, node: Expr) -> Destination:
+        return Destination(node, self.add(Buffer(dense(node.shape, node.dtype), "ring", roomy=False)))
 
-    def _up(self, x: Expr, kernel: Nest) -> Map | None:
-        chain = []
-        while x not in self.home:
-            chain.append(x)
-            x = x.inputs[0]
-        axes: Map | None = kernel.maps[x]
-        for node in reversed(chain):
-            if axes is None or not relabels(node):
-                return None
-            axes = map_up(node, axes, kernel.domain)
-        return axes
 
-    # ------------------------------------------------------------------ reductions
+def _planned(
+    outputs: Sequence[Expr],
+    table: _Table,
+    wanted: Sequence[Destination],
+    checked: Sequence[Expr],
+    threads: int | None,
+    batch: int,
+) -> Plan:
+    roots = [*outputs, *checked]
+    found = store(group(roots, table.leaves), wanted, keep=checked)
+    failed = _mark_failures(found)
+    _give_scratch(found)
+    replaces = any(d.buffer.home == "state" for d in wanted)
+    if checked or (failed is not None and replaces):
+        check = Check(len(found.kernels), condition=checked[0] if checked else None, failed=failed)
+        found.kernels.append(check)
+    limit = thread_limit(threads)
+    count = choose_threads(found.kernels, limit) if threads is None else limit
+    order = schedule(found, count)
+    delivered = [(d.buffer.place, d.aside) for d in wanted]
+    name = identity(roots, table.leaves, delivered, count, batch, len(checked))
+    return Plan(found, order, count, batch, name, table.buffers, failed)
 
-    def _take_reduction(self, node: Expr, beside: Kernel | None = None) -> None:
-        (x,) = node.inputs
-        axes = reduced_axes(node)
-        base = self.base(x)
-        kernel = self.home.get(base)
-        if kernel is None and len(axes) < x.ndim and node not in self.pending and self._floats(x):
-            self.pending[node] = None  # it costs little and may join whoever uses it
-            self.ready[node] = self._when(x)
-            return
-        if isinstance(kernel, Nest) and self._reduce(kernel, node, x, axes):
-            return
-        reduced = frozenset(a for a in axes if x.shape[a] != 1)
-        kernel = beside if self._fits(beside, x, reduced) else self._companion(x, reduced)
-        if kernel is None:
-            kernel = Nest(len(self.kernels), domain=x.shape, reduced=reduced)
-            self.kernels.append(kernel)
-        kernel.maps[node] = tuple(m for a, m in enumerate(_identity(x)) if a not in axes)
-        kernel.nodes.append(node)
-        self.home[node], self.ready[node] = kernel, kernel.number
 
-    def _settle(self, node: Expr) -> None:
-        """Reductions that wait for their user: they join the kernel of the user's other inputs."""
-        waiting = [base for x in node.inputs if (base := self.base(x)) in self.pending]
-        if not waiting or node.primitive in VIEWS:
-            return
-        latest = max(self._when(x) for x in node.inputs)
-        for base in waiting:
-            if base in self.pending:
-                self._take_reduction(base, self.kernels[latest] if latest >= 0 else None)
-                del self.pending[base]
-
-    def _fits(self, kernel: Kernel | None, x: Expr, reduced: frozenset[int]) -> bool:
-        return isinstance(kernel, Nest) and (kernel.domain, kernel.reduced) == (x.shape, reduced)
-
-    def _companion(self, x: Expr, reduced: frozenset[int]) -> Nest | None:
-        """A kernel that reduces over the same axes the same elements, or so few that it does not matter."""
-        for kernel in reversed(self.kernels[max(self._when(x) + 1, 0) :]):
-            if isinstance(kernel, Nest) and self._fits(kernel, x, reduced):
-                if x.size <= _SMALL or any(i is x for n in kernel.nodes for i in n.inputs):
-                    return kernel
+def _mark_failures(found: Assignment) -> Buffer | None:
+    """One number for all kernels that meet an index: not 0 where one lay outside."""
+    kernels = [
+        k for k in found.kernels if isinstance(k, Special) and k.nodes[0].primitive in (GATHER, SCATTER_ADD)
+    ]
+    if not kernels:
         return None
-
-    def _reduce(self, kernel: Nest, node: Expr, x: Expr, axes: tuple[int, ...]) -> bool:
-        """Adds a reduction to the kernel that computes its input, where the axes fit."""
-        at = self._up(x, kernel)
-        if at is None:
-            return False
-        over = frozenset(m for a in axes if (m := at[a]) is not None)
-        if over and not kernel.reduced:
-            partly = [n for n in kernel.nodes if not over <= set(kernel.maps[n])]
-            if partly:
-                return False
-            kernel.reduced = over
-        elif over and kernel.reduced != over:
-            return False
-        kernel.maps[node] = tuple(m for a, m in enumerate(at) if a not in axes)
-        kernel.nodes.append(node)
-        self.home[node], self.ready[node] = kernel, kernel.number
-        return True
-
-    # ------------------------------------------------------------------ products
-
-    def _take_product(self, node: Expr) -> None:
-        a, b = node.inputs
-        for x in (a, b):
-            self._keep(x)
-        if not self._rows_lie(b):
-            self._transposed(b)
-        self._add(Contraction(len(self.kernels), product=node), node)
-
-    def _rows_lie(self, b: Expr) -> bool:
-        """Whether the elements of a row lie one after another, with room behind the last."""
-        base = self.base(b)
-        buffer = self.leaves.get(base)
-        if base in self.flat or (buffer is not None and not buffer.roomy):
-            return False
-        while b is not base:
-            if not relabels(b) or b.primitive is TRANSPOSE and b.meta["axes"][-1] != b.ndim - 1:
-                return False
-            if b.primitive is BROADCAST and b.inputs[0].shape[-1:] != b.shape[-1:]:
-                return False
-            if b.primitive is RESHAPE and b.inputs[0].shape[-1:] != b.shape[-1:]:
-                return False
-            b = b.inputs[0]
-        return True
-
-    def _transposed(self, b: Expr) -> None:
-        """b in memory of its own, row after row."""
-        if b in self.home:
-            return
-        plain = b.primitive is TRANSPOSE and b.inputs[0] is self.base(b) and b.ndim == 2
-        if plain and b.inputs[0] not in self.flat and b.size >= _BLOCKED:
-            self._add(Transposition(len(self.kernels)), b)
-            self._keep(b)
-        else:
-            self._copy(b)
-
-    # ------------------------------------------------------------------ what is kept
-
-    def finish(self, destinations: Sequence[Destination]) -> Assignment:
-        for node in list(self.pending):
-            self._take_reduction(node)
-        for wanted in destinations:
-            self._deliver(wanted)
-        places: dict[Expr, Place] = {}
-        found = Assignment(self.kernels, places, self.home, self.leaves)
-        for node, buffer in self.leaves.items():
-            places[node] = Place(buffer, buffer.layout)
-        for node in self.constants:
-            layout = padded(node.shape, node.dtype)
-            places[node] = Place(Buffer(layout, "arena", value=node.meta["value"]), layout)
-        for node in self.wanted:
-            self._store(node, places)
-        for kernel in list(self.kernels):
-            self._keep_what_it_reads(kernel, found)
-        return found
-
-    def _deliver(self, wanted: Destination) -> None:
-        """The destination is written where the node is computed, else by a copy."""
-        node = wanted.node
-        place = Place(wanted.buffer, wanted.buffer.layout)
-        if wanted.aside:
-            if self.base(node) in self.leaves:
-                self._copy(node)
-            self._keep(node)
-        kernel = None if wanted.aside else self.home.get(node)
-        alone = isinstance(kernel, Nest) and kernel.whole and wanted.buffer.home == "state"
-        if (
-            isinstance(kernel, Nest | Contraction)
-            and not alone
-            and not any(p.buffer is wanted.buffer for _, p in kernel.stores)
-        ):
-            kernel.stores.append((node, place))
-            return
-        self._keep_inputs_of(node)
-        copy = Nest(len(self.kernels), domain=node.shape)
-        copy.maps[node] = _identity(node)
-        copy.stores.append((node, place))
-        self.kernels.append(copy)
-
-    def _store(self, node: Expr, places: dict[Expr, Place]) -> None:
-        """Memory for a node that a kernel computes."""
-        kernel = self.home[node]
-        if isinstance(kernel, Draw):
-            self.flat.add(node)
-        home: Home = "private" if not node.shape else "arena"
-        layout = dense(node.shape, node.dtype) if node in self.flat else padded(node.shape, node.dtype)
-        buffer = Buffer(layout, home, roomy=node not in self.flat or node.ndim < 2)
-        places[node] = Place(buffer, layout)
-        kernel.stores.append((node, places[node]))
-
-    def _keep_what_it_reads(self, kernel: Kernel, found: Assignment) -> None:
-        """Every value that comes from another kernel lies in memory, or is cheap to compute again."""
-        stack = [x for node in kernel.nodes for x in node.inputs]
-        stack += [node for node, _ in kernel.stores if node not in kernel.nodes]
-        seen: set[Expr] = set()
-        while stack:
-            base = self.base(stack.pop())
-            if base in seen or base in found.places or base.primitive is CONSTANT:
-                continue
-            seen.add(base)
-            own = self.home.get(base)
-            if own is kernel:
-                continue
-            if own is None or self._again(base, found, _DEPTH, base.size // _SMALLER):
-                stack += base.inputs
-                continue
-            node = self._narrow(base, own, found)
-            if node not in found.places:
-                self._store(node, found.places)
-            if base not in found.places:
-                stack += base.inputs
-
-    def _again(self, x: Expr, found: Assignment, depth: int, small: int) -> bool:
-        """Whether x can be had by a few cheap operations from what lies in memory, or may well lie there
-        since it has no more than ``small`` elements."""
-        base = self.base(x)
-        if base in found.places or base.primitive is CONSTANT or base.size <= small:
-            return True
-        if base not in self.home:
-            return all(self._again(i, found, depth, small) for i in base.inputs)
-        if not base.shape or base.primitive not in _CHEAP or depth == 0:
-            return False
-        if not all(self._shaped(i) for i in base.inputs):
-            return False
-        return all(self._again(i, found, depth - 1, small) or not self.base(i).shape for i in base.inputs)
-
-    def _shaped(self, x: Expr) -> bool:
-        """Only views that rename axes lie between x and what it looks at, or it lies in memory anyway."""
-        while x.primitive in VIEWS and x not in self.home:
-            if not relabels(x):
-                return False
-            x = x.inputs[0]
-        return True
-
-    def _narrow(self, node: Expr, kernel: Kernel, found: Assignment) -> Expr:
-        """What to store so that a node can be had: the narrowest value on the way to it, and of equally
-        narrow ones the first, from which most others follow."""
-        best = x = node
-        small = node.size // _SMALLER
-        for _ in range(_DEPTH):
-            own = [i for i in x.inputs if self.home.get(i) is kernel and i.size > small]
-            others = [i for i in x.inputs if i not in own]
-            if x.primitive not in _CHEAP or len(set(own)) != 1 or own[0].shape != node.shape:
-                break
-            if not all(self._again(i, found, _DEPTH, small) and self._shaped(i) for i in others):
-                break
-            x = own[0]
-            if x.dtype.itemsize <= best.dtype.itemsize and x is not kernel.nodes[0]:
-                best = x
-        return best
+    mark = Buffer(dense((), DTYPES["int32"]), "arena", value=np.zeros((), np.int32))
+    for kernel in kernels:
+        kernel.writes.append(mark)
+    return mark
 
 
-def _identity(node: Expr) -> Map:
-    return tuple(a if n != 1 else None for a, n in enumerate(node.shape))
-
-
-def _externals(found: Assignment, kernel: Kernel) -> Iterator[Expr]:
-    """Bases and views of bases that lie in memory, as the kernel reads them."""
-    own = set(kernel.nodes)
-    seen: set[Expr] = set()
-    yield from (node for node in kernel.nodes if node in found.leaves)  # copies
-    stack = [x for node in kernel.nodes for x in node.inputs]
-    stack += [node for node, _ in kernel.stores if node not in own]
-    while stack:
-        x = stack.pop()
-        if x in seen or x in own:
+def _give_scratch(found: Assignment) -> None:
+    for kernel in found.kernels:
+        if not isinstance(kernel, Special):
             continue
-        seen.add(x)
-        if x in found.places:
-            yield x
-        else:
-            stack += x.inputs
+        node = kernel.nodes[0]
+        size = 0
+        if node.primitive is ARGSORT:
+            size = argsort_scratch(dense(node.inputs[0].shape, node.inputs[0].dtype), node.meta["axis"])
+        elif node.primitive is SCATTER_ADD:
+            index = node.inputs[0]
+            size = scatter_scratch(dense(index.shape, index.dtype), dense(node.shape, node.dtype))
+        if size:
+            kernel.scratch.append(Buffer(dense((size,), DTYPES["uint8"]), "arena"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from chainrule.executors.cpu.assignment import REDUCTIONS, Assignment, operands, reduces
 from chainrule.executors.cpu.kernels import (
     Buffer,
     Check,
@@ -14,20 +15,18 @@ from chainrule.executors.cpu.kernels import (
     Kernel,
     Nest,
     Place,
-    Special,
     Transposition,
 )
-from chainrule.executors.cpu.plan import REDUCTIONS, Assignment, operands, reduces
 from chainrule.executors.cpu.views import Map
 from chainrule.graph.expr import CONSTANT, Expr
 
-__all__ = ["Cycle", "Schedule", "schedule"]
+__all__ = ["CycleError", "Schedule", "schedule"]
 
 _LINE = 64  # bytes
 _APART = 320  # bytes between buffers, so that equal offsets in two of them do not meet in the cache
 
 
-class Cycle(Exception):
+class CycleError(Exception):
     """Kernels wait for each other, since they replace states that others still read."""
 
     def __init__(self, states: set[str]) -> None:
@@ -116,9 +115,8 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
     for node in [*kernel.nodes, *(n for n, _ in kernel.stores if n not in own)]:
         axes = kernel.axes if isinstance(kernel, Contraction) else kernel.maps[node]
         if isinstance(kernel, Contraction) and node is kernel.product:
-            for x, side in zip(node.inputs, (axes[:-1] + (None,), (None,) * len(axes)), strict=True):
-                place = found.place(x)
-                yield _access(place, side, kernel)._replace(how="operand")
+            for x, side in zip(node.inputs, ((*axes[:-1], None), (None,) * len(axes)), strict=True):
+                yield _access(found.at(x), side, kernel)._replace(how="operand")
         elif node in own and (source := found.source(node)) is not None:
             yield _access(source, axes, kernel)
         elif isinstance(kernel, Nest) and node.primitive in REDUCTIONS and reduces(node):
@@ -132,9 +130,9 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
         if (x, axes) in seen or x in own or (x.primitive is CONSTANT and x.size == 1):
             continue
         seen.add((x, axes))
-        place = found.place(x)
-        if place is not None:
-            yield _access(place, axes, kernel)
+        known = found.place(x)
+        if known is not None:
+            yield _access(known, axes, kernel)
         else:
             stack += operands(x, axes)
 
@@ -177,7 +175,7 @@ def _dependencies(found: Assignment, reads: dict[Kernel, list[Access]]) -> dict[
             if len(looks) > 1 or any(kernel in before[k] for k in others):
                 too_early.add(buffer.name)
     if too_early:
-        raise Cycle(too_early)
+        raise CycleError(too_early)
     return after
 
 
@@ -198,7 +196,9 @@ def _order(
     while waiting:
         ready = [k for k in waiting if after[k] <= done]
         if not ready:
-            raise Cycle({p.buffer.name for k in waiting for _, p in k.stores if p.buffer.home == "state"})
+            raise CycleError(
+                {p.buffer.name for k in waiting for _, p in k.stores if p.buffer.home == "state"}
+            )
         free = ready if threads == 1 else [k for k in ready if not meeting.needed(k, reads[k])]
         if free:
             kernel = free[0]

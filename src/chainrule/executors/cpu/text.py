@@ -28,9 +28,8 @@ def _line(schedule: Schedule, kernel: Kernel) -> str:
     if isinstance(kernel, Nest):
         shape = kernel.domain
         what = f"over axes {sorted(kernel.reduced)} " if kernel.reduced else ""
-    elif isinstance(kernel, Contraction) and kernel.product is not None:
-        a, b = kernel.product.inputs
-        what = f"k={a.shape[-1]} "
+    elif isinstance(kernel, Contraction):
+        what = f"k={kernel.product.inputs[0].shape[-1]} "
     names = [n.primitive.name for n in kernel.nodes]
     stored = ", ".join(f"{n.primitive.name}→{p.buffer.name or p.buffer.home}" for n, p in kernel.stores)
     size = f"{kernel.flops:,} FLOP {_bytes(schedule, kernel):,} B"

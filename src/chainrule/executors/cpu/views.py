@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 from chainrule.executors.cpu.layout import Layout
@@ -88,7 +89,7 @@ def _size(group: list[tuple[int, int]]) -> int:
 
 def _split(group: list[tuple[int, int]], sizes: list[int]) -> list[int] | None:
     """Strides of new axes ``sizes`` over a group of old (size, stride)."""
-    for (_, outer), (n, inner) in zip(group, group[1:], strict=False):
+    for (_, outer), (n, inner) in itertools.pairwise(group):
         if outer != n * inner:
             return None
     step, found = (group[-1][1] if group else 0), []
@@ -139,7 +140,7 @@ def map_up(node: Expr, axes: Map, domain: Shape) -> Map | None:
     if node.primitive is RESHAPE:
         wide = [a for a, n in zip(axes, x.shape, strict=True) if n != 1]
         return tuple(wide.pop(0) if n != 1 else None for n in node.shape)
-    known: list[int | None] = [None] * (node.ndim - x.ndim) + list(axes)
+    known: list[int | None] = [*(None for _ in range(node.ndim - x.ndim)), *axes]
     for place, n in enumerate(node.shape):
         if n == 1 or known[place] is not None:
             continue
