@@ -67,14 +67,22 @@ class Orders:
         return self.drawn[start : start + count]
 
     def _draw(self, epochs: range) -> Rows:
+        """Some lines at a time, which stay in the processor's cache."""
         if not self.shuffle:
             return np.tile(np.arange(self.n, dtype=np.int64), (len(epochs), 1))
+        found, lines = np.empty((len(epochs), self.n), np.int64), max(_AHEAD // self.n, 1)
+        for start in range(0, len(epochs), lines):
+            part = slice(start, start + lines)
+            found[part] = _sorting(self._bits(epochs[part]))
+        return found
+
+    def _bits(self, epochs: range) -> Rows:
         if self.executor is None:
-            return _sorting(_draws(self.n, self.seed, epochs, "shuffle"))
+            return _draws(self.n, self.seed, epochs, "shuffle")
         ready, steps = _compiled_draws(1 << (self.n - 1).bit_length(), self.executor), len(epochs)
         scalars = [np.full(steps, self.seed), np.array(epochs)]
         _, found = ready.run({}, [], np.zeros((steps, 0), np.int64), scalars)
-        return _sorting(found["draws"][:, : self.n])
+        return found["draws"][:, : self.n]
 
 
 def _draws(n: int, seed: int, steps: Sequence[int], path: str) -> Rows:
@@ -87,7 +95,7 @@ def _draws(n: int, seed: int, steps: Sequence[int], path: str) -> Rows:
         place = np.arange(start, min(start + _BLOCKS, len(drawn)))
         step = which[place // blocks]
         counter = np.zeros((4, len(place)), np.uint64)
-        counter[0], counter[1], counter[2] = place % blocks, step & np.uint64(0xFFFFFFFF), step >> np.uint64(32)
+        counter[:3] = place % blocks, step & np.uint64(0xFFFFFFFF), step >> np.uint64(32)
         drawn[start : start + _BLOCKS] = random.philox(counter, (key & 0xFFFFFFFF, key >> 32)).T
     words = drawn.reshape(len(steps), -1)[:, : 2 * n]
     return ((words[:, 0::2] << np.uint64(32) | words[:, 1::2]) >> np.uint64(1)).view(np.int64)

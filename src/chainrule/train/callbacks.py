@@ -97,10 +97,16 @@ class EpochEnd:
 
 
 class Callback:
-    """Base of everything that watches a fit. Hooks answer True to stop it; all others mean "go on"."""
+    """Base of everything that watches a fit. Hooks answer True to stop it; all others mean "go on".
+
+    steers    whether it may stop the fit, keep parameters or change the learning rate. One that only looks on
+              sets it to False: then several epochs of a small network may run in one go, and it is told of
+              each, in order, when they are done.
+    """
 
     watch: tuple[Watch, ...] = ()
     every: int = 1
+    steers: bool = True
 
     def begin(self, start: Start) -> None:
         """Before the first step."""

@@ -17,7 +17,17 @@ from chainrule.train.callbacks import Watch
 from chainrule.train.objective import Objective
 from chainrule.train.state import snapshot
 
-__all__ = ["Failure", "Steps", "failure", "first_non_finite", "gradient_norm", "report"]
+__all__ = [
+    "Failure",
+    "Steps",
+    "examine",
+    "exploded",
+    "first_non_finite",
+    "gradient_norm",
+    "mean_losses",
+    "report",
+    "spoiled",
+]
 
 _EXPLOSION = 1e6
 
@@ -26,7 +36,7 @@ _EXPLOSION = 1e6
 class Steps:
     """A chunk of steps as it was run.
 
-    before    the state that it began from
+    first    the number of its first step in the fit
     """
 
     program: Program
@@ -34,11 +44,15 @@ class Steps:
     arrays: Sequence[Array]
     index: Array
     scalars: Sequence[Array]
-    before: Mapping[str, Array]
+    first: int
 
-    def run(self, state: dict[str, Array], k: int) -> None:
-        """Step ``k`` alone."""
-        self.ready.run(state, self.arrays, self.index[k : k + 1], [s[k : k + 1] for s in self.scalars])
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def run(self, state: dict[str, Array], start: int = 0, stop: int | None = None) -> dict[str, Array]:
+        """The steps ``start`` to ``stop`` of the chunk, or all: what each healthy one delivered."""
+        scalars = [s[start:stop] for s in self.scalars]
+        return self.ready.run(state, self.arrays, self.index[start:stop], scalars)[1]
 
     def given(self, state: Mapping[str, Array], k: int) -> dict[Expr, Array]:
         """The value of every input at step ``k``."""
@@ -50,7 +64,7 @@ class Steps:
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """The step of a chunk that failed.
+    """A step that failed: number ``k`` of its chunk.
 
     state       what it began from
     loss        NaN where it was not finite
@@ -58,35 +72,46 @@ class Failure:
     node        where the first value appeared that is not finite
     """
 
+    steps: Steps
     k: int
     state: dict[str, Array]
     loss: float
     exploded: bool = False
     node: Expr | None = None
 
+    @property
+    def step(self) -> int:
+        """Its number in the fit."""
+        return self.steps.first + self.k
 
-def failure(steps: Steps, losses: Array, after: Mapping[str, Array], first_loss: float) -> Failure | None:
-    """The first step of a chunk that failed: its loss or its update left the finite numbers, or its loss is a
-    million times the one that training began with. It is the same step however the chunks were cut.
-
-    losses    one for each step that was healthy
-    """
-    grown = np.flatnonzero(np.abs(losses) > _EXPLOSION * (abs(first_loss) + 1))
-    if not grown.size and len(losses) == len(steps.index) and not _spoiled(steps.before, after):
-        return None
-    state = snapshot(steps.before)
-    for k in range(len(steps.index)):
-        if grown.size and k == grown[0]:
-            return Failure(k, state, float(losses[k]), exploded=True)
-        good = snapshot(state)
-        steps.run(state, k)
-        if k == len(losses) or _spoiled(good, state):
-            loss = float(losses[k]) if k < len(losses) else math.nan
-            return Failure(k, good, loss, node=first_non_finite(steps.program, steps.given(good, k)))
-    return None
+    def rates(self, groups: int) -> list[float]:
+        """The learning rates at the step; they are the last scalars."""
+        return [float(rate[self.k]) for rate in self.steps.scalars[-groups:]]
 
 
-def _spoiled(before: Mapping[str, Array], after: Mapping[str, Array]) -> bool:
+def exploded(losses: Array, first_loss: float) -> Array:
+    """Where a loss is a million times the one that training began with."""
+    return np.abs(losses) > _EXPLOSION * (abs(first_loss) + 1)
+
+
+def examine(steps: Steps, k: int, state: dict[str, Array], first_loss: float) -> Failure:
+    """What step ``k``, of which it is known that it fails, does to the state."""
+    found = steps.run(snapshot(state), k, k + 1)
+    healthy = len(found["loss"]) == 1
+    loss = float(mean_losses(found)[0]) if healthy else math.nan
+    if healthy and exploded(np.array(loss), first_loss):
+        return Failure(steps, k, state, loss, exploded=True)
+    return Failure(steps, k, state, loss, node=first_non_finite(steps.program, steps.given(state, k)))
+
+
+def mean_losses(found: Mapping[str, Array]) -> Array:
+    """The mean loss of every step; 0 where nothing weighs."""
+    weight = found["weight"]
+    losses: Array = found["loss"] / np.where(weight > 0, weight, 1)
+    return losses
+
+
+def spoiled(before: Mapping[str, Array], after: Mapping[str, Array]) -> bool:
     """Whether something that was finite no longer is. (A running minimum may begin at ∞.)"""
     return any(not np.isfinite(a).all() and np.isfinite(before[name]).all() for name, a in after.items())
 
@@ -103,9 +128,9 @@ def first_non_finite(program: Program, given: Mapping[Expr, Any]) -> Expr | None
     return next((n for n, v in zip(seen, values, strict=True) if not np.isfinite(v).all()), None)
 
 
-def gradient_norm(objective: Objective, steps: Steps, failed: Failure) -> float:
+def gradient_norm(objective: Objective, failed: Failure) -> float:
     """√Σ g² over all parameters at the failed step, summed in float64; NaN where the loss is not finite."""
-    rows = steps.index[failed.k : failed.k + 1]
+    steps, rows = failed.steps, failed.steps.index[failed.k : failed.k + 1]
     watches = [Watch(name, of="gradient") for name in objective.model.parameters]
     ready = epoch(objective.training(rows.size, watches), executor="reference")
     scalars = [s[failed.k : failed.k + 1] for s in steps.scalars]

@@ -1,23 +1,32 @@
-"""The loop: epochs of steps over shuffled batches, in chunks, with everything that may happen on the way."""
+"""The loop: epochs of steps over shuffled batches, in chunks, with everything that may happen on the way.
+
+What Python does around a chunk must cost little beside it, also where a step takes less than a microsecond.
+So one chunk may hold many epochs where nobody has to be asked between them (``spans``), and whether the state
+is still finite is looked at now and then (:mod:`chainrule.train.guard`). Bits depend on neither.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from chainrule import data as batching
 from chainrule import optim
+from chainrule.errors import ConfigError
 from chainrule.executors import Array, Epoch, Program, epoch, resolve
 from chainrule.train import divergence
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
 from chainrule.train.checkpoint import RunFolder, fingerprint, pack, remind, unpack
+from chainrule.train.divergence import Steps
 from chainrule.train.evaluate import Evaluator
+from chainrule.train.guard import Guard
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt, deferred_interrupt
 from chainrule.train.objective import Objective
@@ -26,7 +35,14 @@ from chainrule.train.state import digest, snapshot
 __all__ = ["Data", "Fit", "Position"]
 
 _CHUNK_SECONDS = 0.075
+_CHUNK_ROWS = 1 << 19  # so that the order of a chunk's rows stays in the processor's cache
 _CHECKPOINT_SECONDS = 5.0
+
+
+_TOO_LATE = (
+    "a callback that {} says steers = False: it is told of epochs when later ones are done; "
+    "set steers = True in its class"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +71,7 @@ class Position:
     batch: int = 0
     sums: dict[str, float] = field(default_factory=dict)  # of the epoch so far, added in step order
     seconds: float = 0.0  # of the epoch so far
+    learning_rate: float = 0.0  # of the last step
     first_loss: float | None = None
     stopped: str = ""
 
@@ -64,7 +81,7 @@ class Fit:
     """One fit: what to do, and how far it has come.
 
     state        parameters, buffers and optimizer slots by name; brought up to date in place
-    schedule     factor(step, total, per_epoch) of every learning rate
+    schedule     the factor of every learning rate at each step
     augment      (inputs, seed, epoch) → inputs, made anew for every epoch
     folder       where checkpoints go
     """
@@ -75,7 +92,7 @@ class Fit:
     epochs: int
     batch_size: int
     seed: int
-    schedule: Callable[[int, int, int], float]
+    schedule: optim.Schedule
     rates: dict[str, optim.Rate]
     callbacks: Sequence[Callback] = ()
     validation: Data | None = None
@@ -103,7 +120,11 @@ class Fit:
         self.remembered: list[tuple[str, dict[str, Any]]] | None = None  # of callbacks, by a checkpoint
         self.begun = False  # nothing was refused, and the state may have changed
         self.pace = 1
-        self.began = self.saved = time.perf_counter()
+        self.began = self.saved = self.lapped = time.perf_counter()
+        self.guard = Guard(self.state, self.per_epoch, self._diverged)
+        self.orders = batching.Orders(
+            len(self.data), self.seed, self.epochs, shuffle=self.shuffle, executor=self.history.executor
+        )
         self.averages = optim.averaged(self.objective.rule, self.objective.model.parameters)
         self.evaluator = (
             Evaluator(self.objective, len(self.validation), self.executor)
@@ -129,6 +150,8 @@ class Fit:
             except KeyboardInterrupt:
                 self.history.stopped = "interrupted"
                 raise
+            finally:
+                self.guard.rescue()
         return self.history
 
     def _announce(self, ends: contextlib.ExitStack) -> None:
@@ -165,6 +188,7 @@ class Fit:
 
     def _finish(self) -> None:
         """The parameters that the fit returns: the kept ones, else the averaged ones, else the last."""
+        self._settle()
         if self.kept is not None:
             self.state.update(snapshot(self.kept))
         else:
@@ -184,18 +208,24 @@ class Fit:
 
     # ------------------------------------------------------------------ an epoch
 
+    @property
+    def spans(self) -> bool:
+        """Whether a call may run several epochs: all steps are alike, and nobody is asked between them."""
+        alike = not self.tail and self.augment is None
+        alone = self.evaluator is None and self.checkpoint_every is None
+        return alike and alone and not any(callback.steers for callback in self.callbacks)
+
     def _epoch(self, interrupt: Interrupt) -> None:
+        """The steps up to the end of an epoch, or of the last of several."""
         at = self.position
-        began = time.perf_counter() - at.seconds
-        order = batching.order(len(self.data), self.seed, self.past + at.epoch, self.shuffle)
+        self._lap()
         inputs = self.data.inputs
         if self.augment is not None:
+            self._settle()  # the trail would keep the images of the epochs before
             inputs = self.augment(inputs, self.seed, self.past + at.epoch)
-        arrays = [*inputs.values(), *self.data.targets.values(), self.data.weight]
-        good, stop = snapshot(self.state), False
+        arrays, stop = [*inputs.values(), *self.data.targets.values(), self.data.weight], False
         while at.batch < self.per_epoch and not stop:
-            stop = self._chunk(order, arrays, good)
-            at.seconds = time.perf_counter() - began
+            stop = self._chunk(arrays)
             if interrupt.pressed:
                 self._interrupted()
             due = self.checkpoint_every and self.steps % self.checkpoint_every == 0
@@ -212,99 +242,98 @@ class Fit:
         """Steps taken so far."""
         return self.position.epoch * self.per_epoch + self.position.batch
 
+    def _lap(self) -> float:
+        """The seconds since this was asked before."""
+        before, self.lapped = self.lapped, time.perf_counter()
+        return self.lapped - before
+
     def _interrupted(self) -> None:
+        self._settle()
         self._save()
         raise KeyboardInterrupt
 
     def _end_epoch(self) -> None:
-        at = self.position
-        weight = at.sums["weight"] or 1.0
-        row = {name: v / weight for name, v in at.sums.items() if name not in ("weight", "objective")}
+        at, found = self.position, {}
         if self.evaluator is not None and self.validation is not None:
+            self._settle()
             found = self.evaluator(self._evaluated(), self.validation.arrays)
-            row |= {f"val_{name}": value for name, value in found.items()}
-        row["learning_rate"] = float(self._rates(self.steps - 1, 1)[0][0])
-        row["seconds"] = at.seconds
-        self.history.rows.append({"epoch": at.epoch, **row})
-        at.epoch, at.batch, at.sums, at.seconds = at.epoch + 1, 0, {}, 0.0
-        end = EpochEnd(at.epoch - 1, self.steps, row, self._keep)
-        answers = [callback.epoch(end) for callback in self.callbacks]  # each is asked, whatever another says
-        if any(answers):
+        if self._close({f"val_{name}": value for name, value in found.items()}):
             at.stopped = "early stopping"
         last = at.epoch == self.epochs or bool(at.stopped)
         due = time.perf_counter() - self.saved > _CHECKPOINT_SECONDS or self.checkpoint_every is not None
         if last or due:
             self._save()
 
+    def _close(self, validation: Mapping[str, float]) -> bool:
+        """Writes down an epoch and tells it; whether a callback wants to stop."""
+        at = self.position
+        weight = at.sums["weight"] or 1.0
+        row = {name: v / weight for name, v in at.sums.items() if name not in ("weight", "objective")}
+        row |= {**validation, "learning_rate": at.learning_rate, "seconds": at.seconds}
+        self.history.rows.append({"epoch": at.epoch, **row})
+        at.epoch, at.batch, at.sums, at.seconds = at.epoch + 1, 0, {}, 0.0
+        if not self.callbacks:
+            return False
+        end = EpochEnd(at.epoch - 1, self.steps, row, self._keep)
+        return self._asked([c.epoch(end) for c in self.callbacks])  # each is asked, whatever another says
+
     def _keep(self) -> None:
+        if self.spans:
+            raise ConfigError(_TOO_LATE.format("keeps the parameters of an epoch"))
+        self._settle()
         self.kept = snapshot(self._evaluated())
         self.history.kept = self.position.epoch - 1
 
+    def _asked(self, answers: list[bool | None]) -> bool:
+        if any(answers) and self.spans:
+            raise ConfigError(_TOO_LATE.format("stops the fit"))
+        return any(answers)
+
     # ------------------------------------------------------------------ a chunk of steps
 
-    def _chunk(self, order: Array, arrays: list[Array], good: dict[str, Array]) -> bool:
+    def _chunk(self, arrays: list[Array]) -> bool:
         """Some steps of one kind; whether a callback wants to stop."""
-        at, first, began = self.position, self.steps, time.perf_counter()
-        watched = self._due(first)
-        steps = self._next_steps(order, arrays, watched)
-        found = self._run(steps)
-        losses = self._checked(steps, found, good)
-        for name in (n for n in steps.program.outputs if ":" not in n):  # a colon marks what is watched
-            for value in found[name]:
-                at.sums[name] = at.sums.get(name, 0.0) + float(value)
-        at.batch += len(losses)
-        pace = int(_CHUNK_SECONDS * len(losses) / max(time.perf_counter() - began, 1e-9))
-        self.pace = self.chunk_steps or max(1, min(self.pace * 2, pace))
-        rate = self._rates_at(steps, -1)["learning_rate"]
-        return self._tell(first, losses, rate, found, watched, steps.index.size)
+        watched = self._due(self.steps)
+        steps = self._next_steps(arrays, watched)
+        found = self.guard.run(steps, self.position.first_loss or 0.0)
+        losses = self._checked(steps, found)
+        seconds = self._lap()
+        pace = int(_CHUNK_SECONDS * len(losses) / max(seconds, 1e-9))
+        self.pace = self.chunk_steps or max(1, min(self.pace * 16, pace))
+        return self._record(steps, losses, found, watched, seconds)
 
-    def _next_steps(self, order: Array, arrays: list[Array], watched: bool) -> divergence.Steps:
+    def _next_steps(self, arrays: list[Array], watched: bool) -> Steps:
         at = self.position
         count, rows = self._stretch()
+        order = self.orders(self.past + at.epoch, max(count // self.per_epoch, 1)).reshape(-1)
         first = at.batch * self.batch_size
         index = order[first : first + count * rows].reshape(count, rows)
-        scalars = self._scalars(count, self._rates(self.steps, count))
         program, ready = self.compiled(rows, watched)
-        return divergence.Steps(program, ready, arrays, index, scalars, before=snapshot(self.state))
-
-    def _run(self, steps: divergence.Steps) -> dict[str, Array]:
-        try:
-            return steps.ready.run(self.state, steps.arrays, steps.index, steps.scalars)[1]
-        except BaseException:  # an index out of range, a second Ctrl-C: half a step is no state
-            self.state.update(steps.before)
-            raise
-
-    def _checked(self, steps: divergence.Steps, found: Mapping[str, Array], good: dict[str, Array]) -> Array:
-        """The mean loss of every step; DivergenceError where one failed."""
-        heavy = found["weight"] > 0
-        losses: Array = found["loss"] / np.where(heavy, found["weight"], 1)
-        if self.position.first_loss is None and heavy.any():
-            self.position.first_loss = float(losses[heavy][0])
-        failed = divergence.failure(steps, losses, self.state, self.position.first_loss or 0.0)
-        if failed is None:
-            return losses
-        self.state.update(good if failed.exploded else failed.state)
-        self.history.stopped = "divergence"
-        raise divergence.report(
-            failed,
-            epoch=self.position.epoch,
-            batch=self.position.batch + failed.k,
-            rates=self._rates_at(steps, failed.k),
-            norm=divergence.gradient_norm(self.objective, steps, failed),
-        )
+        return Steps(program, ready, arrays, index, self._scalars(count), self.steps)
 
     def _stretch(self) -> tuple[int, int]:
-        """How many steps may run in one call, and the rows of each."""
+        """How many steps may run in one call, and the rows of each: some of an epoch, or whole epochs."""
         at = self.position
         if at.batch >= self.full:
             return 1, self.tail
-        most = min(self.pace, self.full - at.batch)
+        rows = min(self.batch_size, len(self.data))
+        most = min(self.pace, max(_CHUNK_ROWS // rows, 1))
         if self.checkpoint_every:
             most = min(most, self.checkpoint_every - self.steps % self.checkpoint_every)
-        step, due, count = self.steps, self._due(self.steps), 1
-        while count < most and self._due(step + count) == due:
-            count += 1
-        return count, min(self.batch_size, len(self.data))
+        if at.batch == 0 and most >= 2 * self.per_epoch and self.spans:
+            most = self._alike(min(most, self.total - self.steps))
+            if most >= self.per_epoch:
+                return most - most % self.per_epoch, rows
+        return self._alike(min(most, self.full - at.batch)), rows
+
+    def _alike(self, most: int) -> int:
+        """How many of the next steps are watched all, or none of them."""
+        every = {c.every for c in self.callbacks if c.watch}
+        if not every:
+            return most
+        steps = np.arange(self.steps, self.steps + most)
+        due = np.logical_or.reduce([steps % n == 0 for n in every])
+        return int(np.argmin(due == due[0])) or most
 
     def _due(self, step: int) -> bool:
         return any(c.watch and step % c.every == 0 for c in self.callbacks)
@@ -317,43 +346,81 @@ class Fit:
             self.programs[key] = program, epoch(program, executor=self.executor)
         return self.programs[key]
 
-    def _rates(self, step: int, count: int) -> list[Array]:
-        """The learning rate of every group at ``count`` steps."""
-        plateau = float(np.prod([c.rate_factor() for c in self.callbacks]))
-        factors = [self.schedule(step + k, self.total, self.per_epoch) * plateau for k in range(count)]
-        return [
-            np.multiply(factors, float(rate)).astype(self.objective.model.dtype)
-            for rate in self.rates.values()
-        ]
+    def _scalars(self, count: int) -> list[Array]:
+        """t, the seed, the step and the learning rate of every group, at the next ``count`` steps."""
+        step, dtype = np.arange(self.steps, self.steps + count), self.objective.model.dtype
+        factors = self.schedule.factors(self.steps, count, self.total, self.per_epoch)
+        if (plateau := math.prod(c.rate_factor() for c in self.callbacks)) != 1:
+            factors = factors * plateau
+        rates = [(factors * float(rate)).astype(dtype) for rate in self.rates.values()]
+        t = (step + (self.taken + 1)).astype(dtype)
+        return [t, np.full(count, self.seed), step + self.past * self.per_epoch, *rates]
 
-    def _rates_at(self, steps: divergence.Steps, k: int) -> dict[str, float]:
-        """The learning rate of every group at step ``k`` of a chunk."""
-        return {
-            name: float(rate[k])
-            for name, rate in zip(self.rates, steps.scalars[-len(self.rates) :], strict=True)
-        }
+    # ------------------------------------------------------------------ what a chunk brought
 
-    def _scalars(self, count: int, rates: list[Array]) -> list[Array]:
-        step = np.arange(self.steps, self.steps + count)
-        t = (self.taken + step + 1).astype(self.objective.model.dtype)
-        return [t, np.full(count, self.seed), self.past * self.per_epoch + step, *rates]
-
-    def _tell(
-        self, step: int, losses: Array, rate: float, found: Mapping[str, Array], watched: bool, samples: int
+    def _record(
+        self, steps: Steps, losses: Array, found: Mapping[str, Array], watched: bool, seconds: float
     ) -> bool:
-        steps = np.arange(step, step + len(losses))
-        answers = []
+        """Adds up and tells a chunk, epoch by epoch; whether a callback wants to stop.
+
+        The last epoch is not closed: there the checkpoint and the rest of what happens at an end come in.
+        """
+        at, count = self.position, min(len(losses), self.per_epoch)
+        epochs, stop = len(losses) // count, False
+        names = [n for n in found if ":" not in n and n != "objective"]  # a colon marks what is watched
+        sums = [_totals(found[n].reshape(epochs, count), at.sums.get(n, 0.0)) for n in names]
+        rates = steps.scalars[-len(self.rates)][count - 1 :: count].tolist()
+        for k, (rate, *now) in enumerate(zip(rates, *sums, strict=True)):
+            if k:
+                self._close({})
+            at.sums, at.learning_rate = dict(zip(names, now, strict=True)), rate
+            at.batch, at.seconds = at.batch + count, at.seconds + seconds / epochs
+            if self.callbacks:
+                part = slice(k * count, (k + 1) * count)
+                seen = {key: a[part] for key, a in found.items() if ":" in key}
+                stop = self._tell(losses[part], seen, watched, count * steps.index.shape[1])
+        return stop
+
+    def _tell(self, losses: Array, seen: Mapping[str, Array], watched: bool, samples: int) -> bool:
+        at, first, answers = self.position, self.steps - len(losses), []
+        steps = np.arange(first, first + len(losses))
         for callback in self.callbacks:
             due = steps % callback.every == 0 if watched and callback.watch else np.zeros(len(steps), bool)
-            keys = (
-                [k for k in found if ":" in k and any(w.takes(k) for w in callback.watch)]
-                if due.any()
-                else []
-            )
-            seen = {key: found[key][due] for key in keys}
-            chunk = Chunk(self.position.epoch, step, losses, rate, samples, seen, steps[due])
+            keys = [k for k in seen if any(w.takes(k) for w in callback.watch)] if due.any() else []
+            taken = {key: seen[key][due] for key in keys}
+            chunk = Chunk(at.epoch, first, losses, at.learning_rate, samples, taken, steps[due])
             answers.append(callback.chunk(chunk))
-        return any(answers)
+        return self._asked(answers)
+
+    # ------------------------------------------------------------------ numbers that are not finite
+
+    def _checked(self, steps: Steps, found: Mapping[str, Array]) -> Array:
+        """The mean loss of every step; DivergenceError where one failed."""
+        at, losses = self.position, divergence.mean_losses(found)
+        if at.first_loss is None and (heavy := np.flatnonzero(found["weight"] > 0)).size:
+            at.first_loss = float(losses[heavy[0]])
+        self.guard.check(steps, losses, at.first_loss or 0.0)
+        return losses
+
+    def _settle(self) -> None:
+        """DivergenceError where the state has left the finite numbers."""
+        self.guard.settle(self.position.first_loss or 0.0)
+
+    def _diverged(self, failed: divergence.Failure) -> NoReturn:
+        """Goes back to the failed step, or after an explosion to its epoch's start, as the state did."""
+        at = self.position
+        at.epoch, at.batch = divmod(failed.step, self.per_epoch)
+        error = divergence.report(
+            failed,
+            epoch=at.epoch,
+            batch=at.batch,
+            rates=dict(zip(self.rates, failed.rates(len(self.rates)), strict=True)),
+            norm=divergence.gradient_norm(self.objective, failed),
+        )
+        at.batch = 0 if failed.exploded else at.batch
+        del self.history.rows[at.epoch :]
+        self.history.stopped = "divergence"
+        raise error
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -366,6 +433,7 @@ class Fit:
     def _save(self) -> None:
         if self.folder is None:
             return
+        self._settle()
         self.folder.save(*pack(self))
         self.folder.history(self.history.lines())
         self.saved = time.perf_counter()
@@ -375,3 +443,12 @@ class Fit:
         found = None if self.folder is None else self.folder.load(self.fingerprint, self.settings)
         if found is not None:
             unpack(self, *found)
+
+
+def _totals(values: Array, start: float) -> list[float]:
+    """Σ of each line in float64, added one after another as if every step had run alone."""
+    sums = values.astype(np.float64)
+    sums[:, 0] += start
+    np.add.accumulate(sums, axis=1, out=sums)
+    found: list[float] = sums[:, -1].tolist()
+    return found

@@ -122,7 +122,7 @@ def prepare_fit(
         epochs=int(asked.epochs),
         batch_size=int(asked.batch_size),
         seed=seed,
-        schedule=asked.resolved_schedule.factor,
+        schedule=asked.resolved_schedule,
         rates={name: r if r == "auto" else float(r) for name, r in optim.rate_names(rule).items()},
         callbacks=asked.callbacks,
         validation=None if held is None else _as_trained_on(held, targets),

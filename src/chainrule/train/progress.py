@@ -24,6 +24,8 @@ class Progress(Callback):
     told, but the first and the last always.
     """
 
+    steers = False
+
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file or sys.stderr
         self.bar: Any = None

@@ -22,6 +22,8 @@ class Recorder(Callback):
     number, ``recorder.losses`` the mean loss of every step.
     """
 
+    steers = False
+
     def __init__(self, *watch: Watch | str, every: int = 1) -> None:
         self.watch = tuple(Watch(w) if isinstance(w, str) else w for w in watch)
         self.every = every
