@@ -58,4 +58,4 @@ class Function(Protocol):
     def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
         """The same values for the inputs from ``first`` on, laid out so that no call need copy them: for what
         is given often, such as parameters."""
-        ...
+        return list(arrays)

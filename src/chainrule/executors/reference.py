@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, ConfigError, ShapeError
-from chainrule.executors.program import Array, Program, State
+from chainrule.executors.program import Array, Function, Program, State
 from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, toposort
 from chainrule.graph.origin import locate
 from chainrule.ops.elementwise import STOP_GRADIENT, WHERE
@@ -23,7 +23,7 @@ VIEWS = frozenset({ITEM, STOP_GRADIENT, BROADCAST, FLIP, RESHAPE, SLICE, TRANSPO
 BORROWED = LEAVES | VIEWS
 
 
-class Walk:
+class Walk(Function):
     """The graph as a list of NumPy calls; every value is dropped, or written over, after its last use.
 
     ``owned`` inputs may be written over too, once the first ``delivered`` outputs have been computed.
@@ -96,9 +96,6 @@ class Walk:
         with np.errstate(all="ignore"):
             self.advance(values)
         return [np.asarray(values[i]) for i in self.outputs]
-
-    def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
-        return list(arrays)
 
 
 def _fitting(x: Expr, value: Any) -> Array:

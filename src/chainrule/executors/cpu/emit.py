@@ -20,6 +20,7 @@ __all__ = [
     "I64",
     "PTR",
     "Builder",
+    "Loop",
     "Type",
     "Value",
     "const",

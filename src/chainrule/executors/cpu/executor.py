@@ -16,7 +16,7 @@ from chainrule.executors.cpu.plan import Plan, plan_function, plan_program, want
 from chainrule.executors.cpu.schedule import Schedule
 from chainrule.executors.cpu.target import Target, host
 from chainrule.executors.cpu.threads import Team, barrier_state
-from chainrule.executors.program import Array, Program, State
+from chainrule.executors.program import Array, Function, Program, State
 from chainrule.executors.reference import ReferenceEpoch, Walk
 from chainrule.graph.expr import INPUT, Expr, toposort
 
@@ -171,7 +171,7 @@ def _check_rows(index: Array, data: Sequence[Array]) -> None:
         raise ShapeError(f"the index picks rows {index.min()} to {index.max()}, the data have {rows}")
 
 
-class CpuFunction:
+class CpuFunction(Function):
     """A compiled graph: arrays in, arrays out. Safe to call from several threads."""
 
     def __init__(

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.executors.cpu.kernels import Buffer
 from chainrule.graph.expr import CONSTANT, Expr, toposort
 
-__all__ = ["identity"]
+__all__ = ["compiler_version", "identity"]
 
 
 def identity(

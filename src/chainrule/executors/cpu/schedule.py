@@ -20,7 +20,7 @@ from chainrule.executors.cpu.kernels import (
 from chainrule.executors.cpu.views import Map
 from chainrule.graph.expr import CONSTANT, Expr
 
-__all__ = ["CycleError", "Schedule", "schedule"]
+__all__ = ["Access", "CycleError", "Schedule", "schedule"]
 
 _LINE = 64  # bytes
 _APART = 320  # bytes between buffers, so that equal offsets in two of them do not meet in the cache
