@@ -60,7 +60,21 @@ def store(groups: Grouping, destinations: Sequence[Destination], keep: Sequence[
         storing.store(node)
     for kernel in list(groups.kernels):
         storing.keep_what_it_reads(kernel)
+    for kernel in groups.kernels:
+        _drop_unused(kernel)
     return found
+
+
+def _drop_unused(kernel: Kernel) -> None:
+    """Leaves the nodes that lead to something stored; others are computed where they are used."""
+    used = set[Expr]()
+    stack = [node for node, _ in kernel.stores]
+    while stack:
+        x = stack.pop()
+        if x not in used:
+            used.add(x)
+            stack += x.inputs
+    kernel.nodes[1:] = [n for n in kernel.nodes[1:] if n in used]
 
 
 def _deliver(groups: Grouping, wanted: Destination) -> None:
