@@ -221,6 +221,7 @@ class Network:
         shuffle: bool = True,
         augment: Any = None,
         executor: str = "auto",
+        threads: int | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         resume: bool = False,
         checkpoint_every: int | None = None,
@@ -241,6 +242,8 @@ class Network:
                           name; without it the accuracy, where classes are learned
         schedule          of :mod:`chainrule.optim.schedules`, times the rate; default: linear decay to zero
         augment           a :class:`~chainrule.data.Augment`: fresh images every epoch
+        executor          "cpu" compiles, "reference" is NumPy; "auto" takes the one that needs less time in
+                          all. ``threads``, of "cpu": as many as are worth it, or so many
         run_dir           a folder for configuration, history and checkpoints; ``resume=True`` goes on with a
                           stopped run and ends with the same bits as one that was never stopped
         checkpoint_every  steps; without it after an epoch, at most every five seconds
@@ -252,8 +255,9 @@ class Network:
         asked = Request(
             loss=loss, optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
             validation=validation, metrics=metrics, schedule=schedule, sample_weight=sample_weight,
-            shuffle=shuffle, augment=augment, executor=executor, checkpoint_every=checkpoint_every,
-            warm_start=warm_start, callbacks=all_callbacks(callbacks, verbose),
+            shuffle=shuffle, augment=augment, executor=executor, threads=threads,
+            checkpoint_every=checkpoint_every, warm_start=warm_start,
+            callbacks=all_callbacks(callbacks, verbose),
         )  # fmt: skip
         if run_dir is None and (resume or checkpoint_every):
             asks = "resume=True" if resume else "checkpoint_every"
@@ -290,6 +294,24 @@ class Network:
         self.optimizer, self.history = rule, fit.history
         self._slots = {name: a for name, a in fit.state.items() if name not in state}
         self._taken, self._past = fit.taken + fit.steps, fit.past + fit.position.epoch
+
+    def plan(self, x: Any, y: Any = None, *, threads: int | None = None, **options: Any) -> str:
+        """What the executor "cpu" compiles, as a table of kernels: a step of training, with ``options`` as
+        for :meth:`fit`; without ``y`` the output for a batch of the rows given.
+
+        >>> import numpy as np
+        >>> net = Network(nn.Dense(8), nn.Dense(2)).build(4)
+        >>> print(net.plan(np.zeros((10, 4), "float32"), threads=1).splitlines()[0])
+        2 kernels on 1 thread; 1.06 k FLOP, about 0.0106 µs on one core; 1.09 kB of memory
+        """
+        from chainrule.executors import plan_function, plan_program
+
+        if y is None:
+            model = self._built()
+            given = model.batch_inputs(len(next(iter(take_inputs(x, self.dtype, model).values()))))
+            outputs, run = model.trace(given, training=False)
+            return plan_function(list(outputs.values()), [*given.values(), *run.inputs.values()], threads)
+        return plan_program(self._prepare(x, y, Request(**options)).step(), threads)
 
     def find_learning_rate(
         self, x: Any, y: Any, *, low: float = 1e-6, high: float = 10.0, steps: int = 100, **options: Any
@@ -329,7 +351,7 @@ class Network:
         model = self._built()
         data, losses = prepare_data(take_inputs(x, self.dtype, model), y, sample_weight, self.loss, model)
         objective = Objective(model, losses, self.metrics, sample_specs(data.targets))
-        return Evaluator(objective, len(data), executor)(self._state, data.arrays)
+        return Evaluator(objective, len(data), self._like_the_fit(executor))(self._state, data.arrays)
 
     def output(self, x: Any, *, executor: str = "auto") -> Any:
         """The network's raw output, in inference mode: (n, …), or a dict of them by output."""
@@ -348,7 +370,7 @@ class Network:
         arrays = take_inputs(x, self.dtype, model)
         n = len(next(iter(arrays.values())))
         block = next((b for b in _BLOCKS if n <= b), _BLOCKS[-1])
-        names, function = self._function(kind, block, executor)
+        names, function = self._function(kind, block, self._like_the_fit(executor))
         state = self._placed(function, len(arrays), now, (*model.parameters, *model.buffers))
         parts = [
             function(*[_block(a, k, block) for a in arrays.values()], *state)
@@ -357,9 +379,11 @@ class Network:
         found = {name: np.concatenate([p[i] for p in parts])[:n] for i, name in enumerate(names)}
         return found[SINGLE] if list(found) == [SINGLE] else found
 
-    def _placed(
-        self, function: Any, inputs: int, now: dict[str, Array], names: Sequence[str]
-    ) -> list[Array]:
+    def _like_the_fit(self, executor: str) -> str:
+        """``"auto"`` computes as the last fit did."""
+        return self.history.executor if executor == "auto" and self.history is not None else executor
+
+    def _placed(self, function: Any, inputs: int, now: dict[str, Array], names: Sequence[str]) -> list[Array]:
         """Parameters and buffers where the function wants them; there they stay, with the same values."""
         given = [now[name] for name in names]
         placed: list[Array] = function.place(given, inputs)

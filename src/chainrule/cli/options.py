@@ -27,7 +27,7 @@ __all__ = [
 DATASETS = ("mnist",)
 """What the command line trains and evaluates on."""
 
-_EXECUTORS = ("auto", "reference")
+_EXECUTORS = ("auto", "reference", "cpu")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

@@ -124,7 +124,7 @@ def _sorting(draws: Rows) -> Rows:
     order = _by_digit(draws, low) + first
     if low == 31:
         order = np.take_along_axis(order, _by_digit(flat[order], 47), 1)
-    high = flat[order] >> low
+    high = flat.take(order) >> low
     same = np.zeros((lines, n + 1), bool)
     np.equal(high[:, 1:], high[:, :-1], out=same[:, 1:-1])
     tied = np.flatnonzero(same[:, 1:] | same[:, :-1])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from chainrule.errors import ConfigError, nearest
+from chainrule.executors.choice import choose, work_of
 from chainrule.executors.program import Array, Epoch, Function, Program, State
 from chainrule.executors.reference import ReferenceEpoch, Walk, evaluate
 from chainrule.graph.expr import Expr
@@ -18,10 +19,13 @@ __all__ = [
     "Function",
     "Program",
     "State",
+    "check",
     "compile",
+    "decide",
     "epoch",
     "evaluate",
-    "resolve",
+    "plan_function",
+    "plan_program",
 ]
 
 
@@ -52,13 +56,48 @@ EXECUTORS: dict[str, tuple[Callable[..., Function], Callable[..., Epoch]]] = {
 """name → (a function from a graph, an epoch from a program)"""
 
 
-def resolve(executor: str) -> str:
-    """The name of an executor; ``"auto"`` chooses by the work alone, never by clocks or caches."""
-    if executor == "auto":
-        return "reference"
-    if executor not in EXECUTORS:
+def check(executor: str) -> str:
+    """The name of an executor, or ``"auto"``; ConfigError for any other."""
+    if executor != "auto" and executor not in EXECUTORS:
         raise ConfigError(f"unknown executor {executor!r}; {nearest(executor, ['auto', *EXECUTORS])}")
     return executor
+
+
+def decide(executor: str, outputs: Iterable[Expr], steps: float = 1) -> tuple[str, str]:
+    """The name of an executor, and why it was chosen. ``"auto"`` takes the one that needs less time for so
+    many ``steps``, compiling included: a function of the graph and the sizes, never of clocks or caches.
+
+    >>> from chainrule import ops
+    >>> decide("auto", [ops.input("x", (100,)) + 1])[0]
+    'reference'
+    """
+    if check(executor) != "auto":
+        return executor, "asked for"
+    name, reason = choose(work_of(outputs), steps)
+    if name == "cpu" and not _can_compile():
+        return "reference", "llvmlite, which compiling needs, is not installed"
+    return name, reason
+
+
+def plan_program(program: Program, threads: int | None = None) -> str:
+    """The kernels of a step as the executor cpu compiles them, one line each."""
+    from chainrule.executors.cpu import plan
+
+    return str(plan.plan_program(_optimized(program), threads))
+
+
+def plan_function(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None = None) -> str:
+    """The kernels of a function as the executor cpu compiles them, one line each."""
+    from chainrule.executors.cpu import plan
+
+    found = optimize(outputs)
+    return str(plan.plan_function(found, inputs, plan.wants_padding(found, inputs), threads))
+
+
+def _can_compile() -> bool:
+    from chainrule.executors.cpu.target import available
+
+    return available()
 
 
 def compile(
@@ -75,22 +114,26 @@ def compile(
     >>> double(np.ones(3, "float32"))[0]
     array([2., 2., 2.], dtype=float32)
     """
-    make, _ = EXECUTORS[resolve(executor)]
-    return make(optimize(outputs), list(inputs), threads)
+    found = optimize(outputs)
+    make, _ = EXECUTORS[decide(executor, found)[0]]
+    return make(found, list(inputs), threads)
 
 
 def epoch(program: Program, *, executor: str = "auto", threads: int | None = None) -> Epoch:
     """A program made ready to run many steps in one call."""
-    _, make = EXECUTORS[resolve(executor)]
+    found = _optimized(program)
+    _, make = EXECUTORS[decide(executor, [*found.outputs.values(), *found.updates.values()])[0]]
+    return make(found, threads)
+
+
+def _optimized(program: Program) -> Program:
+    """The same steps from simpler graphs."""
     names, updates = list(program.outputs), list(program.updates)
     nodes = [*program.outputs.values(), *program.updates.values()]
     found = optimize(nodes if program.healthy is None else [*nodes, program.healthy])
-    return make(
-        dataclasses.replace(
-            program,
-            outputs=dict(zip(names, found, strict=False)),
-            updates=dict(zip(updates, found[len(names) :], strict=False)),
-            healthy=None if program.healthy is None else found[-1],
-        ),
-        threads,
+    return dataclasses.replace(
+        program,
+        outputs=dict(zip(names, found, strict=False)),
+        updates=dict(zip(updates, found[len(names) :], strict=False)),
+        healthy=None if program.healthy is None else found[-1],
     )

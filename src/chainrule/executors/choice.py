@@ -1,4 +1,4 @@
-"""Choosing an executor: a function of the graph, the sizes and the number of steps, never of clocks or caches."""
+"""Choosing an executor: by graph, sizes and number of steps alone, never by clocks or caches."""
 
 from __future__ import annotations
 

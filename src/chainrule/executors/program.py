@@ -38,7 +38,9 @@ class Program:
 
 
 class Epoch(Protocol):
-    """A program made ready to run many steps in one call."""
+    """A program made ready to run many steps in one call, on so many ``threads``."""
+
+    threads: int
 
     def run(
         self, state: State, data: Sequence[Array], index: Array, scalars: Sequence[Array]

@@ -154,6 +154,8 @@ def evaluate(outputs: Sequence[Expr], given: Mapping[Expr, Any]) -> list[Array]:
 class ReferenceEpoch:
     """Many steps of a program: gather a batch, compute, leave before the update of an unhealthy step."""
 
+    threads = 1
+
     def __init__(self, program: Program) -> None:
         self.program = program
         self.names = [x.meta["name"] for x in program.state]

@@ -17,11 +17,11 @@ _BLOCK = 1000
 class Evaluator:
     """Runs the evaluation program block by block; the last block is filled up with rows of weight 0."""
 
-    def __init__(self, objective: Objective, samples: int, executor: str) -> None:
+    def __init__(self, objective: Objective, samples: int, executor: str, threads: int | None = None) -> None:
         self.block = max(1, min(_BLOCK, samples))
         program = objective.evaluation(self.block)
         self.names = list(program.outputs)
-        self.run = epoch(program, executor=executor)
+        self.run = epoch(program, executor=executor, threads=threads)
 
     def __call__(self, state: Mapping[str, Array], data: Mapping[str, Array]) -> dict[str, float]:
         """The mean of the loss and of each metric: Σ w·v / Σ w, summed in float64.

@@ -25,7 +25,7 @@ class History:
                 "interrupted", "divergence"
     kept        the epoch, from 0 as in the rows, whose parameters the network has now
     sha256      of the final parameters: the same seed, machine, versions, executor and threads give the same
-    executor    which executor ran it, and why
+    executor    which executor ran it; on how many ``threads``; and the ``reason`` for choosing it
 
     >>> History([{"epoch": 0, "loss": 0.5, "learning_rate": 0.1, "seconds": 0.2}], stopped="interrupted")
     <History 1 epoch, loss 0.5, ended by interrupted>
@@ -36,6 +36,8 @@ class History:
     kept: int = -1
     sha256: str = ""
     executor: str = ""
+    threads: int = 1
+    reason: str = ""
     seconds: float = 0.0
 
     def __getitem__(self, key: str | int) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from chainrule import data as batching
 from chainrule import optim
 from chainrule.errors import ConfigError
-from chainrule.executors import Array, Epoch, Program, epoch, resolve
+from chainrule.executors import Array, Epoch, Program, decide, epoch
 from chainrule.train import divergence
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
 from chainrule.train.checkpoint import RunFolder, fingerprint, pack, remind, unpack
@@ -99,6 +99,7 @@ class Fit:
     shuffle: bool = True
     augment: Callable[[dict[str, Array], int, int], dict[str, Array]] | None = None
     executor: str = "auto"
+    threads: int | None = None
     folder: RunFolder | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_every: int | None = None
@@ -113,9 +114,13 @@ class Fit:
         self.per_epoch = self.full + (self.tail > 0)
         self.total = self.epochs * self.per_epoch
         self.watches: tuple[Watch, ...] = tuple(w for c in self.callbacks for w in c.watch)
+        self.graphs: dict[tuple[int, bool], Program] = {}
         self.programs: dict[tuple[int, bool], tuple[Program, Epoch]] = {}
         self.position = Position()
-        self.history = History(executor=resolve(self.executor))
+        program = self.step()
+        work = [*program.outputs.values(), *program.updates.values()]
+        chosen, reason = decide(self.executor, work, self.total)
+        self.history = History(executor=chosen, reason=reason)
         self.kept: dict[str, Array] | None = None
         self.remembered: list[tuple[str, dict[str, Any]]] | None = None  # of callbacks, by a checkpoint
         self.begun = False  # nothing was refused, and the state may have changed
@@ -127,7 +132,7 @@ class Fit:
         )
         self.averages = optim.averaged(self.objective.rule, self.objective.model.parameters)
         self.evaluator = (
-            Evaluator(self.objective, len(self.validation), self.executor)
+            Evaluator(self.objective, len(self.validation), chosen, self.threads)
             if self.validation is not None
             else None
         )
@@ -164,8 +169,8 @@ class Fit:
             epochs=self.epochs,
             epoch=self.position.epoch,
             parameters=sum(p.spec.size for p in model.parameters.values()),
-            executor=self.history.executor,
-            metrics=self._metric_names(),
+            metrics=self._metric_names(),  # first, since it compiles and knows the threads
+            executor=self._described_executor(),
             note=self.note,
         )
         for callback in self.callbacks:
@@ -175,6 +180,10 @@ class Fit:
             remind(self.callbacks, self.remembered)
         ends.callback(lambda: setattr(self.history, "seconds", self.seconds))
         self.begun = True
+
+    def _described_executor(self) -> str:
+        threads = f", {self.history.threads} threads" if self.history.threads > 1 else ""
+        return f"{self.history.executor}{threads} ({self.history.reason})"
 
     @property
     def seconds(self) -> float:
@@ -342,9 +351,22 @@ class Fit:
         """The training program for a batch of ``rows``, made once."""
         key = (min(rows, len(self.data)), watched)
         if key not in self.programs:
-            program = self.objective.training(key[0], self.watches if watched else ())
-            self.programs[key] = program, epoch(program, executor=self.executor)
+            program = self._traced(*key)
+            ready = epoch(program, executor=self.history.executor, threads=self.threads)
+            self.history.threads = max(self.history.threads, ready.threads)
+            self.programs[key] = program, ready
         return self.programs[key]
+
+    def step(self) -> Program:
+        """The program of a whole batch, as a graph."""
+        return self._traced(min(self.batch_size, len(self.data)) if self.full else self.tail)
+
+    def _traced(self, rows: int, watched: bool = False) -> Program:
+        """The program of a step as a graph, made once."""
+        key = (rows, watched)
+        if key not in self.graphs:
+            self.graphs[key] = self.objective.training(rows, self.watches if watched else ())
+        return self.graphs[key]
 
     def _scalars(self, count: int) -> list[Array]:
         """t, the seed, the step and the learning rate of every group, at the next ``count`` steps."""

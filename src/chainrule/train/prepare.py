@@ -13,7 +13,7 @@ from chainrule import losses as loss_room
 from chainrule import optim
 from chainrule.config import to_json
 from chainrule.errors import ConfigError, DataError, ShapeError, within
-from chainrule.executors import Array, resolve
+from chainrule.executors import Array, check
 from chainrule.spec import Spec
 from chainrule.train.callbacks import Callback
 from chainrule.train.loop import Data, Fit
@@ -65,13 +65,14 @@ class Request:
     shuffle: bool = True
     augment: Any = None
     executor: str = "auto"
+    threads: int | None = None
     checkpoint_every: int | None = None
     warm_start: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "checkpoint_every"):
+        for name in ("epochs", "batch_size", "checkpoint_every", "threads"):
             value = getattr(self, name)
-            if value is None and name == "checkpoint_every":
+            if value is None and name in ("checkpoint_every", "threads"):
                 continue
             if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
@@ -89,7 +90,7 @@ class Request:
             "schedule": to_json(self.resolved_schedule),
             "augment": None if self.augment is None else to_json(self.augment),
             "shuffle": bool(self.shuffle),
-            "executor": resolve(self.executor),
+            "executor": check(self.executor),
         }
 
 
@@ -129,6 +130,7 @@ def prepare_fit(
         shuffle=asked.shuffle,
         augment=_augmenter(asked.augment, model),
         executor=asked.executor,
+        threads=asked.threads,
         checkpoint_every=asked.checkpoint_every,
     )
 

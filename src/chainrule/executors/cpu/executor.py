@@ -127,6 +127,7 @@ class CpuEpoch:
     ) -> None:
         self.program = program
         self.plan = plan_program(program, threads)
+        self.threads = self.plan.threads
         self.code = _Code(self.plan, target or host(), timed)
 
     def run(
