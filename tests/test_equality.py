@@ -26,7 +26,7 @@ from chainrule.graph.expr import Expr, rebuild, toposort
 from chainrule.ops.functions import FUNCTIONS
 from chainrule.ops.linalg import MATMUL
 
-QUICK, ALL = range(60), range(500)
+QUICK, ALL = range(40), range(500)
 REFERENCE_SEEDS = QUICK[:6]  # the reference against itself proves only that this file runs
 OTHERS = sorted(set(EXECUTORS) - {"reference"})
 
@@ -49,20 +49,18 @@ def test_the_reference_equals_itself(seed):
 
 @pytest.mark.parametrize(("name", "seed"), _cases(QUICK))
 def test_a_random_network_trains_as_on_the_reference(name, seed):
-    """Every fourth with its gradients delivered too: each time that is another program to compile."""
+    """Of every four the first with its gradients delivered too, the third predicting what it has learned:
+    each time that is another program to compile."""
     check(seed, None, name, (False, True) if seed % 4 == 0 else (False,))
+    if seed % 4 == 2:
+        check_prediction(*steady_job(seed), name)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "seed"), _cases(ALL))
 def test_five_hundred_random_networks_train_as_on_the_reference(name, seed):
     check(seed, None, name)
-
-
-@pytest.mark.parametrize(("name", "seed"), [*_cases(QUICK[:20]), pytest.param("reference", 0, id="seed0")])
-def test_a_trained_network_predicts_as_on_the_reference(name, seed):
-    job, path = steady_job(seed)
-    check_prediction(job, path, name)
+    check_prediction(*steady_job(seed), name)
 
 
 # ------------------------------------------------------------------ what the jobs cover
@@ -217,7 +215,7 @@ def _other_order(program: Program) -> Epoch:
     return ReferenceEpoch(dataclasses.replace(program, outputs=outputs, updates=updates))
 
 
-@pytest.mark.parametrize("seed", range(10, 22))
+@pytest.mark.parametrize("seed", range(10, 16))
 def test_a_right_executor_with_other_rounding_passes(seed):
     check(seed, _other_order)
 

@@ -42,8 +42,7 @@ def spread(shape: tuple[int, ...], seed: int = 0) -> Any:
 
 
 @on_every_executor
-@in_both_dtypes
-@pytest.mark.parametrize("shape", [(9, 7), (4, 16), (1, 1), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize(("dtype", "shape"), [("float64", (9, 7)), ("float32", (2, 3, 5))])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_and_its_gradients(name, shape, dtype, executor):
     """To second order: gradients of gradients are graphs like any other."""
@@ -101,8 +100,7 @@ def layer_input(shape: tuple[int, ...], kind: str, dtype: str) -> tuple[Expr, An
 
 
 @on_every_executor
-@in_both_dtypes
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("dtype", "training"), [("float32", True), ("float64", True), ("float32", False)])
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_and_its_gradients(name, training, dtype, executor):
     """Output, running statistics, and the gradient by the input and every parameter."""
@@ -125,7 +123,7 @@ def test_a_layer_and_its_gradients(name, training, dtype, executor):
 
 @on_every_executor
 @in_both_dtypes
-@pytest.mark.parametrize("draw", range(4))
+@pytest.mark.parametrize("draw", range(2))
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_and_its_gradient(name, draw, dtype, executor):
     """Of the output itself: what a network ends in stands before it."""
@@ -195,17 +193,15 @@ def check_optimizer(name: str, setting: str, dtype: str, executor: str) -> None:
 
 
 @pytest.mark.parametrize("executor", OTHERS)
-@in_both_dtypes
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
-def test_an_optimizer_alone(name, dtype, executor):
-    check_optimizer(name, "alone", dtype, executor)
+def test_an_optimizer_alone(name, executor):
+    check_optimizer(name, "alone", "float64", executor)
 
 
 @pytest.mark.parametrize("executor", OTHERS)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_what_all_optimizers_share(setting, executor):
     check_optimizer("Momentum", setting, "float32", executor)
-    check_optimizer("Momentum", setting, "float64", executor)
 
 
 @pytest.mark.long

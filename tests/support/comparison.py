@@ -38,9 +38,9 @@ Array = np.ndarray[Any, Any]
 Maker = Callable[[Program], Epoch]
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-SHARE = {"float32": 0.3, "float64": 0.1}
+SHARE = {"float32": 0.2, "float64": 0.1}
 """How much of the tolerance a nudge may use up."""
-NUDGES = 2
+NUDGES = {"float32": 4, "float64": 2}
 SUMS = {linalg.MATMUL, reduce.SUM}
 FUNCTIONS = {
     elementwise.EXP, elementwise.EXPM1, elementwise.LOG, elementwise.LOG1P, elementwise.SQRT, elementwise.SIN,
@@ -105,7 +105,10 @@ class Path:
     def __init__(self, job: Job) -> None:
         self.job = job
         reference = Runner(job, REFERENCE)
-        others = [Runner(job, functools.partial(_rounding_otherwise, seed)) for seed in range(NUDGES)]
+        others = [
+            Runner(job, functools.partial(_rounding_otherwise, seed))
+            for seed in range(NUDGES[job.dtype.name])
+        ]
         self.states, self.delivered = [job.state], []
         self.nudged_states: list[list[dict[str, Array]]] = []
         self.nudged_delivered: list[list[dict[str, Array]]] = []
@@ -229,7 +232,7 @@ def check_steps(job: Job, path: Path, make: Maker, watches: tuple[bool, ...] = (
 
 def check_prediction(job: Job, path: Path, name: str) -> None:
     """What the trained network answers, in inference mode, for one row and for a batch."""
-    last, spread = path.states[-1], [nudged(path.states[-1], seed) for seed in range(NUDGES)]
+    last, spread = path.states[-1], [nudged(path.states[-1], seed) for seed in range(NUDGES[job.dtype.name])]
     for rows in (1, len(job.batches[0])):
         x = job.objective.model.batch_inputs(rows)
         outputs, run = job.objective.model.trace(x, training=False)

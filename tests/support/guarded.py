@@ -91,7 +91,7 @@ CASES: dict[str, Callable[[Expr, Expr, Expr], Expr]] = {
 def run_cases() -> None:
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
-        for rows, n, k in ((7, 5, 3), (8, 1, 1), (16, 17, 4), (3, 70, 33)):
+        for rows, n, k in ((7, 5, 3), (3, 70, 33)):
             for name, build in CASES.items():
                 print(f"{name}, {dtype}, {rows}x{n} and {rows}x{k}", flush=True)
                 x, y = ops.input("x", (rows, n), dtype), ops.input("y", (rows, k), dtype)
