@@ -9,13 +9,15 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
 from chainrule.data import (
+    Orders,
     Sequence,
     as_named,
+    batches,
     check_inputs,
     check_rows,
     check_weights,
@@ -25,7 +27,7 @@ from chainrule.data import (
     split,
 )
 from chainrule.errors import ChainruleError, ConfigError, DataError
-from chainrule.executors import compile
+from chainrule.executors import EXECUTORS, compile
 from chainrule.ops.random import path_key
 
 
@@ -448,6 +450,33 @@ def test_every_row_comes_once_and_epochs_differ():
     assert np.abs(together).max() < 0.15  # 4.7 standard deviations of 1/√1000
     np.testing.assert_array_equal(order(5, 1, 2, shuffle=False), [0, 1, 2, 3, 4])
     assert (permutation(1000, 1, 0, "shuffle") != permutation(1000, 1, 0, "split")).any()
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("n", [1, 2, 150, 400, 401, 3000, 20_000])
+def test_orders_drawn_ahead_are_those_of_each_epoch(n, executor):
+    """Also where so many are asked for that the bits are drawn by compiled code, in whatever sequence."""
+    orders = Orders(n, -7, epochs=1 << 20, executor=executor)
+    for epoch, count in ((0, 1), (1, 3), (2, 1), (2**33, 2), (1, 2)):
+        found = orders(epoch, count)
+        assert found.dtype == np.int64
+        assert found.tolist() == [order(n, -7, e).tolist() for e in range(epoch, epoch + count)]
+    plain = Orders(n, -7, epochs=9, shuffle=False)
+    assert plain(3, 2).tolist() == [list(range(n))] * 2
+
+
+@given(
+    st.integers(1, 3),
+    st.sampled_from([5, 400, 401, 700, 20_000]),
+    st.sampled_from([1, 20, 40, 63]),
+    st.data(),
+)
+@settings(max_examples=25, deadline=None)
+def test_sorting_by_digits_is_a_stable_argsort(lines, n, distinct, data):
+    """Also of draws of which many are equal, in their high bits or wholly."""
+    draws = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 2**63, (lines, n))
+    draws = draws & ~((1 << 63 - distinct) - 1) if data.draw(st.booleans()) else draws >> 63 - distinct
+    assert (batches._sorting(draws) == np.argsort(draws, axis=1, kind="stable")).all()
 
 
 def test_an_order_of_sixty_thousand_takes_milliseconds():

@@ -21,7 +21,7 @@ __all__ = [
     "Failure",
     "Steps",
     "examine",
-    "exploded",
+    "first_failure",
     "first_non_finite",
     "gradient_norm",
     "mean_losses",
@@ -89,8 +89,16 @@ class Failure:
         return [float(rate[self.k]) for rate in self.steps.scalars[-groups:]]
 
 
-def exploded(losses: Array, first_loss: float) -> Array:
-    """Where a loss is a million times the one that training began with."""
+def first_failure(losses: Array, steps: int, first_loss: float) -> int | None:
+    """The first of so many steps whose loss failed: it is a million times the one that training began with,
+    or no longer finite: ``losses`` has one for each step that was healthy."""
+    grown = np.flatnonzero(_exploded(losses, first_loss))
+    if grown.size:
+        return int(grown[0])
+    return len(losses) if len(losses) < steps else None
+
+
+def _exploded(losses: Array, first_loss: float) -> Array:
     return np.abs(losses) > _EXPLOSION * (abs(first_loss) + 1)
 
 
@@ -99,7 +107,7 @@ def examine(steps: Steps, k: int, state: dict[str, Array], first_loss: float) ->
     found = steps.run(snapshot(state), k, k + 1)
     healthy = len(found["loss"]) == 1
     loss = float(mean_losses(found)[0]) if healthy else math.nan
-    if healthy and exploded(np.array(loss), first_loss):
+    if healthy and _exploded(np.array(loss), first_loss):
         return Failure(steps, k, state, loss, exploded=True)
     return Failure(steps, k, state, loss, node=first_non_finite(steps.program, steps.given(state, k)))
 

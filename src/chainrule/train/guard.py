@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-import numpy as np
-
 from chainrule.executors import Array
-from chainrule.train.divergence import Failure, Steps, exploded
+from chainrule.train.divergence import Failure, Steps
 from chainrule.train.state import snapshot
 from chainrule.train.trail import Trail
 
@@ -61,16 +59,10 @@ class Guard:
             return trail.long or trail.first % self.per_epoch > 0
         return trail.long and trail.first >= step - step % self.per_epoch
 
-    def check(self, steps: Steps, losses: Array, first_loss: float) -> None:
-        """Looks at the losses of the steps that were run last, one for each that was healthy."""
-        grown = np.flatnonzero(exploded(losses, first_loss))
-        if grown.size or len(losses) < len(steps):
-            self._fail(steps.first + int(grown[0] if grown.size else len(losses)), first_loss)
-
     def settle(self, first_loss: float) -> None:
         """Looks at the state."""
         if self.trail is not None and self.trail.spoils(self.state):
-            self._fail(self.trail.stop, first_loss)
+            self.fail(self.trail.stop, first_loss)
         self.trail = None
 
     def rescue(self) -> None:
@@ -79,7 +71,7 @@ class Guard:
             self.state.update(self.trail.good_state(self.trail.stop))
         self.trail = None
 
-    def _fail(self, stop: int, first_loss: float) -> NoReturn:
+    def fail(self, stop: int, first_loss: float) -> NoReturn:
         """The step that failed is ``stop``, or one before it."""
         trail, self.trail = self.trail or self._begin(stop), None
         self.state.update(snapshot(trail.start))  # should what follows be interrupted

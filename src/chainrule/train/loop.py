@@ -305,8 +305,7 @@ class Fit:
         watched = self._due(self.steps)
         steps = self._next_steps(arrays, watched)
         found = self.guard.run(steps, self.position.first_loss or 0.0)
-        losses = self._checked(steps, found)
-        seconds = self._lap()
+        losses, seconds = self._checked(steps, found, watched), self._lap()
         pace = int(_CHUNK_SECONDS * len(losses) / max(seconds, 1e-9))
         self.pace = self.chunk_steps or max(1, min(self.pace * 16, pace))
         return self._record(steps, losses, found, watched, seconds)
@@ -391,7 +390,7 @@ class Fit:
         epochs, stop = len(losses) // count, False
         names = [n for n in found if ":" not in n and n != "objective"]  # a colon marks what is watched
         sums = [_totals(found[n].reshape(epochs, count), at.sums.get(n, 0.0)) for n in names]
-        rates = steps.scalars[-len(self.rates)][count - 1 :: count].tolist()
+        rates = steps.scalars[-len(self.rates)][count - 1 : len(losses) : count].tolist()
         for k, (rate, *now) in enumerate(zip(rates, *sums, strict=True)):
             if k:
                 self._close({})
@@ -416,12 +415,18 @@ class Fit:
 
     # ------------------------------------------------------------------ numbers that are not finite
 
-    def _checked(self, steps: Steps, found: Mapping[str, Array]) -> Array:
-        """The mean loss of every step; DivergenceError where one failed."""
+    def _checked(self, steps: Steps, found: Mapping[str, Array], watched: bool) -> Array:
+        """The mean loss of every step; DivergenceError where one failed, after the epochs before it."""
         at, losses = self.position, divergence.mean_losses(found)
         if at.first_loss is None and (heavy := np.flatnonzero(found["weight"] > 0)).size:
             at.first_loss = float(losses[heavy[0]])
-        self.guard.check(steps, losses, at.first_loss or 0.0)
+        failed = divergence.first_failure(losses, len(steps), at.first_loss or 0.0)
+        if failed is not None:
+            if whole := failed - failed % self.per_epoch:
+                before = {name: a[:whole] for name, a in found.items()}
+                self._record(steps, losses[:whole], before, watched, self._lap())
+                self._close({})
+            self.guard.fail(steps.first + failed, at.first_loss or 0.0)
         return losses
 
     def _settle(self) -> None:
