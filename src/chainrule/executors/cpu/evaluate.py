@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,13 @@ from chainrule.executors.cpu.layout import Layout
 from chainrule.executors.cpu.special import scalar_type
 from chainrule.executors.cpu.views import VIEWS, Map, map_down, relabels
 from chainrule.graph.expr import CONSTANT, Expr
-from chainrule.ops.elementwise import DIV
+from chainrule.ops.elementwise import ADD, DIV, MUL, SUB
 from chainrule.ops.reduce import ARGMAX
 
 __all__ = ["Evaluator", "Index", "Position"]
+
+
+_AHEAD = 2  # rows of the data that are asked for before they are needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,8 @@ class Evaluator:
         self.b, self.kernel, self.maps, self.found = b, kernel, maps, found
         self.pointers, self.rows = pointers, rows
         self.own = set(kernel.nodes)
+        self.uses = Counter([i for node in kernel.nodes for i in node.inputs])
+        self.uses.update(node for node, _ in kernel.stores)
         self.layers: list[dict[object, Value]] = [{}]
         self.position = Position((), None, 0)
 
@@ -108,8 +114,24 @@ class Evaluator:
             return self._trivial(x, axes)
         if x.primitive is DIV and self._divisor(x.inputs[1]):
             return self._divided(x, axes)
+        if x.primitive in (ADD, SUB) and (fused := self._fused(x, axes)) is not None:
+            return fused
         values = [self.value(i, axes) for i in x.inputs]
         return EMIT[x.primitive](self.b, x, *self.alike(values))
+
+    def _fused(self, x: Expr, axes: Map) -> Value | None:
+        """a·b + c or c − a·b in one instruction, where the product is wanted nowhere else."""
+        left, right = x.inputs
+        product, other = (left, right) if x.primitive is ADD and self._is_product(left, axes) else (right, left)
+        if left is right or x.dtype.kind != "f" or not self._is_product(product, axes):
+            return None
+        a, b, c = self.alike([*(self.value(i, axes) for i in product.inputs), self.value(other, axes)])
+        return self.b.fma(self.b.fneg(a) if x.primitive is SUB else a, b, c)
+
+    def _is_product(self, x: Expr, axes: Map) -> bool:
+        """Whether x is a product that is computed here, for one user."""
+        own = x.primitive is MUL and self.uses[x] <= 1 and self.known((x, axes)) is None
+        return own and self.maps.get(x, axes) == axes and self.place(x) is None
 
     def _trivial(self, x: Expr, axes: Map) -> Value:
         """A reduction over axes of size 1."""
@@ -249,18 +271,37 @@ class Evaluator:
         offset = self._sum(inner, place.layout.offset % BATCH)
         lane = _lane_stride(place.layout, axes, self.position.lane_axis)
         if not self.position.lanes or not lane // BATCH:
-            row = self._sum([(i, s // BATCH) for i, s in terms], place.layout.offset // BATCH)
-            offset = self.b.add(offset, self._row_start(place, row))
+            starts = self._row_starts(place, terms)
+            if lane == 1:
+                self.b.prefetch(self.b.at(base, self.b.add(offset, starts[1]), element), write=False)
+            offset = self.b.add(offset, starts[0])
         return self.b.at(base, offset, element)
 
-    def _row_start(self, place: Place, row: Value) -> Value:
-        key = ("row", place.buffer, row.text)
-        found = self.known(key)
-        if found is None:
-            number = self.b.load(self.b.at(self.rows, row, I64), I64)
-            step = place.buffer.layout.size // max(place.buffer.layout.shape[0], 1)
-            found = self.layers[-1][key] = self.b.mul(number, const(step, I64))
-        return found
+    def reach(self, x: Expr, axes: Map, open: set[int]) -> None:
+        """Finds the row of the data that x lies on, where the open loops say which it is."""
+        place = self.place(x)
+        if place is None or place.buffer.home != "data":
+            return
+        rows = {a for a, s in zip(axes, place.layout.strides, strict=True) if a is not None and s >= BATCH}
+        if rows <= open and self.position.lane_axis not in rows:
+            self._row_starts(place, self._terms(place, axes))
+
+    def _row_starts(self, place: Place, terms: Sequence[tuple[Index, int]]) -> tuple[Value, Value]:
+        """Where the row of the data begins that the index picks, and the one that will be wanted soon."""
+        b = self.b
+        row = self._sum([(i, s // BATCH) for i, s in terms], place.layout.offset // BATCH)
+        keys = ("row", place.buffer, row.text), ("ahead", place.buffer, row.text)
+        found = self.known(keys[0]), self.known(keys[1])
+        if found[0] is not None and found[1] is not None:
+            return found[0], found[1]
+        count = place.buffer.layout.shape[0]
+        last = const(count - 1, I64)
+        ahead = b.intrinsic("smin", b.add(row, const(_AHEAD, I64)), last) if row.literal is None else last
+        step = const(place.buffer.layout.size // max(count, 1), I64)
+        for key, at in zip(keys, (row, ahead), strict=True):
+            number = b.load(b.at(self.rows, at, I64), I64)
+            self.layers[-1][key] = b.mul(number, step)
+        return self.layers[-1][keys[0]], self.layers[-1][keys[1]]
 
     def _moving(
         self, base: Value, terms: Sequence[tuple[Index, int]], layout: Layout, element: object

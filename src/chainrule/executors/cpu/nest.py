@@ -332,6 +332,7 @@ class _Loops:
             e.value(x, axes)
             return
         if placed:
+            e.reach(x, axes, open)
             return
         if x in e.own and x in self.kernel.maps:
             axes = self.kernel.maps[x]
