@@ -15,7 +15,7 @@ from chainrule.executors.cpu.native import Native, compile_module
 from chainrule.executors.cpu.plan import Plan, plan_function, plan_program, wants_padding
 from chainrule.executors.cpu.schedule import Schedule
 from chainrule.executors.cpu.target import Target, host
-from chainrule.executors.cpu.threads import Team, barrier_state
+from chainrule.executors.cpu.threads import Team, barrier_state, native_function
 from chainrule.executors.program import Array, Function, Program, State
 from chainrule.executors.reference import ReferenceEpoch, Walk
 from chainrule.graph.expr import INPUT, Expr, toposort
@@ -36,6 +36,7 @@ class _Code:
         self.team = Team(plan.threads)
         self.native: Native = compile_module(self._written, target, f"{plan.identity} {timed}")
         self.entry = self.native.address("run")
+        self.alone = native_function(self.entry)
         self.constants = [
             b for k in plan.schedule.kernels for b in _touched(plan.schedule, k) if b.value is not None
         ]
@@ -101,7 +102,10 @@ class _Frame:
         mark = self.code.plan.failed
         if mark is not None:
             self._view(mark)[...] = 0
-        self.code.team.run(self.code.entry, self.address, self.barrier)
+        if self.code.team.threads == 1:
+            self.code.alone(0, self.address)
+        else:
+            self.code.team.run(self.code.entry, self.address, self.barrier)
         return int(self.done[0])
 
     @property

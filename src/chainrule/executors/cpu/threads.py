@@ -34,6 +34,7 @@ __all__ = [
     "barrier",
     "barrier_ir",
     "barrier_state",
+    "native_function",
     "raise_abort",
     "thread_limit",
     "yield_address",
@@ -239,7 +240,7 @@ class Team:
         KeyboardInterrupt too, in whichever thread raises the flag, and leaves here when all threads are out
         of native code: never before, for they use the caller's memory.
         """
-        function = _function(entry)
+        function = native_function(entry)
         if self.threads == 1:
             state[ABORT] = 0
             function(0, context)
@@ -268,9 +269,8 @@ class Team:
         return bool(state[ABORT])
 
 
-@functools.lru_cache(maxsize=256)
-def _function(entry: int) -> Any:
-    """A native function that Python can call."""
+def native_function(entry: int) -> Any:
+    """``void entry(i64 thread, ptr context)`` as a function that Python can call."""
     return _PROTOTYPE(entry)
 
 
