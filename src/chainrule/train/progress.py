@@ -14,6 +14,7 @@ from chainrule.train.history import History
 __all__ = ["Progress"]
 
 _SECONDS = 0.5  # at least, between the lines of two epochs: nobody reads faster
+_MOVES = 0.05  # between two moves of the bar
 
 
 class Progress(Callback):
@@ -29,13 +30,13 @@ class Progress(Callback):
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file or sys.stderr
         self.bar: Any = None
-        self.began = self.said = 0.0
+        self.began = self.said = self.moved = 0.0
         self.seen = 0
-        self.untold = ""  # the line of an epoch that was too short
+        self.untold: EpochEnd | None = None  # an epoch that was too short
         self.start = Start(0, 0, 0, 0, 0, 0, "", ())
 
     def begin(self, start: Start) -> None:
-        self.start, self.seen, self.untold = start, 0, ""
+        self.start, self.seen, self.untold = start, 0, None
         self.began = self.said = time.perf_counter()
         text = (
             f"{start.samples:,} samples, batch {start.batch_size}, {start.parameters:,} parameters, "
@@ -48,11 +49,12 @@ class Progress(Callback):
     def chunk(self, chunk: Chunk) -> None:
         self.seen += chunk.samples
         now = time.perf_counter()
-        if self.bar is None and now - self.said < 10:
+        if now - self.said < 10 if self.bar is None else now - self.moved < _MOVES:
             return
         loss = float(np.mean(chunk.losses))
         text = f"loss {loss:.4f}  lr {chunk.learning_rate:.2e}  {self._speed(now)}"
         if self.bar is not None:
+            self.moved = now
             self.bar.update(0, completed=chunk.step + len(chunk.losses), text=text, epoch=chunk.epoch + 1)
         else:
             self.said = now
@@ -71,26 +73,24 @@ class Progress(Callback):
         return f"{(now - self.began) / max(done, 1) * left:.0f} s left"
 
     def epoch(self, end: EpochEnd) -> None:
-        now = time.perf_counter()
+        now, self.untold = time.perf_counter(), end
+        if end.epoch == self.start.epoch or now - self.said >= _SECONDS:
+            self._tell(end, now)
+
+    def _tell(self, end: EpochEnd, now: float) -> None:
         hidden = ("learning_rate", "seconds")
         parts = [f"{name} {value:.4f}" for name, value in end.metrics.items() if name not in hidden]
         rate = f"lr {end.metrics['learning_rate']:.2e}  {end.metrics['seconds']:.1f} s"
-        self.untold = (
-            f"epoch {end.epoch + 1}/{self.start.epochs}  {'  '.join(parts)}  {rate}  {self._speed(now)}"
-        )
-        if end.epoch == self.start.epoch or now - self.said >= _SECONDS:
-            self._tell(now)
-
-    def _tell(self, now: float) -> None:
+        text = f"epoch {end.epoch + 1}/{self.start.epochs}  {'  '.join(parts)}  {rate}  {self._speed(now)}"
         if self.bar is not None:
-            self.bar.console.print(self.untold, highlight=False)
+            self.bar.console.print(text, highlight=False)
         else:
-            print(self.untold, file=self.file, flush=True)
-        self.said, self.untold = now, ""
+            print(text, file=self.file, flush=True)
+        self.said, self.untold = now, None
 
     def end(self, history: History) -> None:
-        if self.untold:
-            self._tell(time.perf_counter())
+        if self.untold is not None:
+            self._tell(self.untold, time.perf_counter())
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
