@@ -63,9 +63,10 @@ def check(executor: str) -> str:
     return executor
 
 
-def decide(executor: str, outputs: Iterable[Expr], steps: float = 1) -> tuple[str, str]:
+def decide(executor: str, outputs: Iterable[Expr], steps: float = 1, programs: int = 1) -> tuple[str, str]:
     """The name of an executor, and why it was chosen. ``"auto"`` takes the one that needs less time for so
-    many ``steps``, compiling included: a function of the graph and the sizes, never of clocks or caches.
+    many ``steps``, compiling so many ``programs`` included: a function of the graph and the sizes, never of
+    clocks or caches.
 
     >>> from chainrule import ops
     >>> decide("auto", [ops.input("x", (100,)) + 1])[0]
@@ -73,7 +74,7 @@ def decide(executor: str, outputs: Iterable[Expr], steps: float = 1) -> tuple[st
     """
     if check(executor) != "auto":
         return executor, "asked for"
-    name, reason = choose(work_of(outputs), steps)
+    name, reason = choose(work_of(outputs), steps, programs)
     if name == "cpu" and not _can_compile():
         return "reference", "llvmlite, which compiling needs, is not installed"
     return name, reason

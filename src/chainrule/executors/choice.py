@@ -17,14 +17,15 @@ _NODE = 1.6, 0.02  # microseconds for a node, however small: of the reference, o
 _FLOP = 1e-5, 9e-6  # for one floating-point operation of a product
 _ELEMENT = 3e-4, 1e-4  # for one element of anything else
 _BIT = 1e-2, 5e-4  # for one random number
-_START = 5e4  # what compiling costs at least: loading the compiler
-_COMPILED = 1.3e3  # and for each node
+_START = 6e4  # what compiling costs at least: loading the compiler
+_COMPILED = 8e2  # and for each node
 _FREE = frozenset({INPUT, CONSTANT, BROADCAST, RESHAPE, TRANSPOSE})
 
 
 @dataclass(frozen=True)
 class Work:
-    """Microseconds, roughly: of one step on the reference and in compiled code, and of compiling it."""
+    """Microseconds, roughly: of one step on the reference and in compiled code, and of compiling it, once the
+    compiler is loaded."""
 
     reference: float
     cpu: float
@@ -56,21 +57,23 @@ def work_of(outputs: Iterable[Expr]) -> Work:
         sum(n * cost[i] for n, cost in zip(counts, (_NODE, _FLOP, _ELEMENT, _BIT), strict=True))
         for i in (0, 1)
     )
-    return Work(reference, cpu, _START + _COMPILED * nodes)
+    return Work(reference, cpu, _COMPILED * nodes)
 
 
 def _most(node: Expr) -> int:
     return max((s.size for x in (node, *node.inputs) for s in x.outputs), default=0)
 
 
-def choose(work: Work, steps: float) -> tuple[str, str]:
+def choose(work: Work, steps: float, programs: int = 1) -> tuple[str, str]:
     """The executor that takes less time in all, and the reason in a few words.
+
+    programs    how many must be compiled: one for whole batches, one for a last batch
 
     >>> choose(Work(300.0, 20.0, 1e5), 10)[0], choose(Work(300.0, 20.0, 1e5), 10_000)[0]
     ('reference', 'cpu')
     """
     reference = work.reference * steps
-    if work.compile + work.cpu * steps < reference:
+    if _START + programs * work.compile + work.cpu * steps < reference:
         return "cpu", f"about {_seconds(reference)} of work on the reference"
     return "reference", f"about {_seconds(reference)} of work, which compiling would not shorten"
 

@@ -119,7 +119,7 @@ class Fit:
         self.position = Position()
         program = self.step()
         work = [*program.outputs.values(), *program.updates.values()]
-        chosen, reason = decide(self.executor, work, self.total)
+        chosen, reason = decide(self.executor, work, self.total, programs=(self.full > 0) + (self.tail > 0))
         self.history = History(executor=chosen, reason=reason)
         self.kept: dict[str, Array] | None = None
         self.remembered: list[tuple[str, dict[str, Any]]] | None = None  # of callbacks, by a checkpoint

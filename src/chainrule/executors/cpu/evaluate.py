@@ -122,7 +122,9 @@ class Evaluator:
     def _fused(self, x: Expr, axes: Map) -> Value | None:
         """a·b + c or c − a·b in one instruction, where the product is wanted nowhere else."""
         left, right = x.inputs
-        product, other = (left, right) if x.primitive is ADD and self._is_product(left, axes) else (right, left)
+        product, other = (
+            (left, right) if x.primitive is ADD and self._is_product(left, axes) else (right, left)
+        )
         if left is right or x.dtype.kind != "f" or not self._is_product(product, axes):
             return None
         a, b, c = self.alike([*(self.value(i, axes) for i in product.inputs), self.value(other, axes)])

@@ -27,11 +27,15 @@ def identity(
     for node in toposort([*leaves, *roots]):
         number[node] = len(number)
         buffer = leaves.get(node)
-        what = f"{buffer.home} {buffer.layout.strides}" if buffer is not None else _meta(node)
+        what = _leaf(buffer) if buffer is not None else _meta(node)
         inputs = " ".join([str(number[x]) for x in node.inputs])
         lines.append(f"{node.primitive.name} {inputs} {node.shape} {node.dtype.char} {what}")
     lines.append(" ".join([str(number[x]) for x in roots]))
     return "\n".join(lines)
+
+
+def _leaf(buffer: Buffer) -> str:
+    return f"{buffer.home} {buffer.layout.strides} {'roomy' if buffer.roomy else 'exact'}"
 
 
 def _meta(node: Expr) -> str:
