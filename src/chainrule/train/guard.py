@@ -1,7 +1,7 @@
 """The guard: runs steps, and sees to it that what they leave behind is finite.
 
 A loss tells at once that a step has failed. That an update has left the finite numbers tells only a look at
-the whole state, which takes longer than many steps of a small batch; so it is looked at every half second,
+the whole state, which takes longer than many steps of a small batch; so it is looked at every second,
 and before anybody else sees it. The steps in between are a trail that can be run again: the step that is
 named, and the state that is left, are those that a look after every single step would have found.
 """
@@ -47,9 +47,10 @@ class Guard:
             raise
 
     def _begin(self, step: int) -> Trail:
+        if step % self.per_epoch == 0:
+            self.epoch_start = {}  # first, so that no two copies of the state are held
         trail = Trail.begin(self.state, step)
-        if step % self.per_epoch == 0 or not self.epoch_start:
-            self.epoch_start = trail.start
+        self.epoch_start = self.epoch_start or trail.start
         return trail
 
     def _ripe(self, trail: Trail, step: int) -> bool:

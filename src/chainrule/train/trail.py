@@ -16,7 +16,7 @@ from chainrule.train.state import snapshot
 
 __all__ = ["Trail"]
 
-_LONGEST = 0.5  # seconds of steps that would have to run again
+_LONGEST = 1.0  # seconds of steps that would have to run again
 _SHARE = 100  # of the time of copying the state: the steps on a trail take at least so many times as long
 
 
