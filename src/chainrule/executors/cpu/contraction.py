@@ -167,7 +167,7 @@ def _finish(
     e.position = Position(indices, lead + 1, lanes, mask)
     e.layers.append({})
     axes = kernel.axes
-    e.set(kernel.product, axes, total)
+    e.remember(kernel.product, axes, total)
     values = [e.value(node, axes) for node, _ in kernel.stores]
     for (_, place), value in zip(kernel.stores, values, strict=True):
         e.store(value, place, axes)

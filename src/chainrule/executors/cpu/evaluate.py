@@ -83,7 +83,7 @@ class Evaluator:
                 return found
         return None
 
-    def set(self, node: Expr, axes: Map, value: Value) -> None:
+    def remember(self, node: Expr, axes: Map, value: Value) -> None:
         """From now on this is the node's value, in this loop."""
         self.layers[-1][(node, axes)] = value
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from chainrule.executors.cpu.threads import Team, barrier_state, native_function
 from chainrule.executors.program import Array, Function, Program, State
 from chainrule.executors.reference import ReferenceEpoch, Walk
 from chainrule.graph.expr import INPUT, Expr, toposort
+from chainrule.spec import DType
 
 __all__ = ["CpuEpoch", "CpuFunction"]
 
@@ -133,41 +135,68 @@ class CpuEpoch:
         self.plan = plan_program(program, threads)
         self.threads = self.plan.threads
         self.code = _Code(self.plan, target or host(), timed)
+        self.rows = [x.shape[1:] for x in program.batch]
+        self.given = [x.dtype for x in (*program.batch, *program.scalars)]
+        self.states = [(x.meta["name"], x.shape, x.dtype) for x in program.state]
+        self.delivered = [(name, x.shape, x.dtype) for name, x in program.outputs.items()]
 
     def run(
         self, state: State, data: Sequence[Array], index: Array, scalars: Sequence[Array]
     ) -> tuple[int, dict[str, Array]]:
-        program, steps = self.program, len(index)
+        steps = len(index)
         order = np.ascontiguousarray(index, np.int64)
         _check_rows(order, data)
-        held = [np.ascontiguousarray(a, x.dtype) for a, x in zip(data, program.batch, strict=True)]
-        held += [np.ascontiguousarray(s, x.dtype) for s, x in zip(scalars, program.scalars, strict=True)]
-        seen: set[int] = set()
-        for x in program.state:
-            name = x.meta["name"]
-            state[name] = array = _own(resident(np.asarray(state[name], x.dtype)), seen)
-            held.append(array)
-        found = {n: np.empty((steps, *x.shape), x.dtype) for n, x in program.outputs.items()}
-        held += found.values()
-        frame = self.code.take()
+        found = {name: np.empty((steps, *shape), dtype) for name, shape, dtype in self.delivered}
+        frame, held = self.code.take(), [order, *found.values()]  # held until the code has run
         try:
-            frame.table[: len(held)] = [a.ctypes.data for a in held]
+            given = [*data, *scalars]
+            for i, (array, shape, dtype) in enumerate(
+                zip(given, self._shapes(steps), self.given, strict=True)
+            ):
+                if frame.known.get(i) is not array:
+                    held.append(self._put(frame, i, array, shape, dtype))
+            self._put_states(frame, state, len(given))
+            for i, array in enumerate(found.values(), len(given) + len(self.states)):
+                frame.table[i] = array.ctypes.data
             done = frame.run(steps, order.ctypes.data)
             failed = frame.failed
         finally:
             self.code.give(frame)
         if failed:  # the reference says which index it was
             rest = [s[done : done + 1] for s in scalars]
-            ReferenceEpoch(program).run(dict(state), data, index[done : done + 1], rest)
-        return done, {n: a[:done] for n, a in found.items()}
+            ReferenceEpoch(self.program).run(dict(state), data, index[done : done + 1], rest)
+        return done, {name: a[:done] for name, a in found.items()}
 
+    def _shapes(self, steps: int) -> Iterator[tuple[int, ...] | None]:
+        """What each array given must look like: rows of the data in any number, a scalar for each step."""
+        yield from self.rows
+        yield from itertools.repeat((steps,), len(self.given) - len(self.rows))
 
-def _own(array: Array, seen: set[int]) -> Array:
-    """Two states never share memory."""
-    if array.ctypes.data in seen:
-        array = resident(np.array(array))
-    seen.add(array.ctypes.data)
-    return array
+    def _put(self, frame: _Frame, i: int, array: Array, shape: tuple[int, ...] | None, dtype: DType) -> Array:
+        """The array's address in the table; the array, or the copy that was needed."""
+        laid = np.ascontiguousarray(array, dtype)
+        if (laid.shape[1:] if i < len(self.rows) else laid.shape) != shape:
+            what = "rows of the data" if i < len(self.rows) else "scalars, one for each step,"
+            raise ShapeError(f"{what} must have shape {shape}, an array of shape {laid.shape} was given")
+        frame.table[i] = laid.ctypes.data
+        frame.known[i] = array if laid is array and i < len(self.rows) else None
+        return laid
+
+    def _put_states(self, frame: _Frame, state: State, first: int) -> None:
+        """States where they are brought up to date: in padded rows, no two in the same memory."""
+        known = frame.known
+        if all(known.get(i) is state[name] for i, (name, _, _) in enumerate(self.states, first)):
+            return
+        seen: set[int] = set()
+        for i, (name, shape, dtype) in enumerate(self.states, first):
+            array = resident(np.asarray(state[name], dtype))
+            if array.shape != shape:
+                raise ShapeError(f"state {name!r} has shape {array.shape}, the program wants {shape}")
+            if array.ctypes.data in seen:
+                array = resident(np.array(array))
+            seen.add(array.ctypes.data)
+            state[name] = known[i] = array
+            frame.table[i] = array.ctypes.data
 
 
 def _check_rows(index: Array, data: Sequence[Array]) -> None:

@@ -250,7 +250,7 @@ def _emit_draw(context: Context, kernel: Draw, f: _Function) -> None:
             count = b.splat(b.convert("trunc", _limited(b, left, lanes), I32), lanes)
             mask = b.icmp("slt", lane_numbers(vector("i32", lanes)), count)
             e.position = Position((Index(at),), 0, lanes, mask, strict=True)
-            e.set(node, (0,), value)
+            e.remember(node, (0,), value)
             for stored, place in flat:
                 e.store(e.value(stored, (0,)), place, (0,))
             e.layers.pop()

@@ -15,6 +15,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,10 +141,8 @@ def _object(ir: str, target: Target, *, jit: bool) -> bytes:
 
 def _give_back() -> None:
     """The memory that LLVM has used to the system, where the C library can: some 30 MB in a large step."""
-    try:
+    with suppress(AttributeError, OSError, TypeError):  # another C library, another system
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):  # another C library, another system
-        pass
 
 
 def _machine(target: Target, *, jit: bool) -> Any:

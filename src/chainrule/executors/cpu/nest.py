@@ -197,7 +197,7 @@ class _Loops:
             ]
             if reductions or stores:
                 for node, value in zip(reductions, self._pass(reductions, stores, open, short), strict=True):
-                    e.set(node, kernel.maps[node], value)
+                    e.remember(node, kernel.maps[node], value)
         for node, place in kernel.stores:
             if not self._is_full(kernel.maps[node]):
                 e.store(e.value(node, kernel.maps[node]), place, kernel.maps[node])
