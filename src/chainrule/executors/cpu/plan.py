@@ -102,7 +102,7 @@ def _plan_step(
 
 def wants_padding(outputs: Sequence[Expr], inputs: Sequence[Expr]) -> list[bool]:
     """Which inputs a function wants in padded rows: vectors, and the right sides of products."""
-    right = {x for node in toposort(outputs) if node.primitive is MATMUL for x in node.inputs[1:]}
+    right = {x for node in toposort(lower(outputs)) if node.primitive is MATMUL for x in node.inputs[1:]}
     return [x in right or x.ndim == 1 for x in inputs]
 
 
