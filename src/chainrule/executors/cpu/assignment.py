@@ -60,12 +60,19 @@ class Assignment:
     home: dict[Expr, Kernel]
     leaves: Mapping[Expr, Buffer]
 
-    def place(self, x: Expr) -> Place | None:
+    def visible(self, x: Expr, kernel: Kernel | None = None) -> bool:
+        """Whether x lies in memory as it is, for a kernel: a copy of a view serves only those that were begun
+        after it, the others look through the view."""
+        if x not in self.places:
+            return False
+        return kernel is None or x.primitive not in VIEWS or self.home[x].number < kernel.number
+
+    def place(self, x: Expr, kernel: Kernel | None = None) -> Place | None:
         """Where x lies, through its views; None where it is computed."""
-        if x in self.places:
+        if self.visible(x, kernel):
             return self.places[x]
-        if x.primitive in VIEWS and x not in self.home:
-            inner = self.place(x.inputs[0])
+        if x.primitive in VIEWS:
+            inner = self.place(x.inputs[0], kernel)
             layout = None if inner is None else view(x, inner.layout)
             return None if inner is None or layout is None else Place(inner.buffer, layout)
         return None

@@ -76,6 +76,9 @@ def emit_product(
 ) -> None:
     """Loops over the tiles of rows ``low`` to ``high``. ``call(tile, row, column)`` computes one.
 
+    Panels of b stay in the cache while all rows pass, but where a state is replaced: its memory, which is
+    larger than any cache, is then walked row after row.
+
     counts   the numbers of rows that ``high − low`` may be
     exact    whether the last lanes must not be written where the matrix ends
     """
@@ -86,22 +89,31 @@ def emit_product(
     panels, left = divmod(vectors, width)
     if rest and not left:
         panels, left = panels - 1, width
+    stop = b.add(low, b.mul(b.sdiv(b.sub(high, low), const(height, I64)), const(height, I64)))
+    parts = sorted({count % height for count in counts} - {0})
 
-    def rows(tile_width: int, tail: int, column: Value) -> None:
-        count = b.sub(high, low)
-        stop = b.add(low, b.mul(b.sdiv(count, const(height, I64)), const(height, I64)))
+    def over_rows(body: Callable[[int, Value], None]) -> None:
         with b.loop(low, stop, height) as loop:
-            call(Tile(height, tile_width, tail), loop.i, column)
-        left = b.sub(high, stop)
-        for part in sorted({n % height for n in counts} - {0}):
-            with b.when(b.icmp("eq", left, const(part, I64))):
-                call(Tile(part, tile_width, tail), stop, column)
+            body(height, loop.i)
+        for part in parts:
+            with b.when(b.icmp("eq", b.sub(high, stop), const(part, I64))):
+                body(part, stop)
 
-    if panels:
-        with b.loop(0, panels * width, width) as panel:
-            rows(width, 0, b.mul(panel.i, const(lanes, I64)))
-    if left:
-        rows(left, rest, const(panels * width * lanes, I64))
+    def over_panels(body: Callable[[int, int, Value], None]) -> None:
+        if panels:
+            with b.loop(0, panels * width, width) as panel:
+                body(width, 0, b.mul(panel.i, const(lanes, I64)))
+        if left:
+            body(left, rest, const(panels * width * lanes, I64))
+
+    if any(place.buffer.home == "state" for _, place in kernel.stores):
+        over_rows(
+            lambda rows, row: over_panels(lambda w, tail, column: call(Tile(rows, w, tail), row, column))
+        )
+    else:
+        over_panels(
+            lambda w, tail, column: over_rows(lambda rows, row: call(Tile(rows, w, tail), row, column))
+        )
 
 
 def emit_tile(

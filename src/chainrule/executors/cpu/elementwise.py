@@ -92,7 +92,7 @@ def maximum(b: Builder, x: Value, y: Value) -> Value:
     """The larger; NaN if either is."""
     if x.type.floating:
         return b.select(b.fcmp("uno", x, x), x, b.select(b.fcmp("ogt", x, y), x, y))
-    return b.select(b.icmp("ugt" if x.type.scalar == "i8" else "sgt", x, y), x, y)
+    return b.select(b.icmp("ugt" if x.type.scalar in ("i1", "i8") else "sgt", x, y), x, y)
 
 
 def _guard(b: Builder, node: Expr, g: Value, d: Value) -> Value:

@@ -101,8 +101,7 @@ class Evaluator:
     def _compute(self, x: Expr, axes: Map) -> Value:
         if x.primitive is CONSTANT and x.size == 1:
             return const(x.meta["value"].reshape(-1)[0], scalar_type(x.dtype))
-        kept = x in self.own or x in self.found.places
-        if x.primitive in VIEWS and not kept and relabels(x):
+        if x.primitive in VIEWS and not self.kept(x) and relabels(x):
             below = map_down(x, axes) if len(axes) == x.ndim else (None,) * x.inputs[0].ndim
             return self.value(x.inputs[0], below)
         place = self.place(x)
@@ -122,6 +121,8 @@ class Evaluator:
     def _fused(self, x: Expr, axes: Map) -> Value | None:
         """a·b + c or c − a·b in one instruction, where the product is wanted nowhere else."""
         left, right = x.inputs
+        if left.primitive is MUL and right.primitive is MUL:
+            return None  # x·x − y·y of equal x, y must be 0, so both are rounded
         product, other = (
             (left, right) if x.primitive is ADD and self._is_product(left, axes) else (right, left)
         )
@@ -148,20 +149,23 @@ class Evaluator:
 
     def _divisor(self, x: Expr) -> bool:
         """A scalar for all elements: its reciprocal is taken once."""
-        while x.primitive in VIEWS and x not in self.found.places and x not in self.own:
+        while x.primitive in VIEWS and not self.kept(x):
             if not relabels(x):
                 return False
             x = x.inputs[0]
         return x.size == 1
 
     def _divided(self, node: Expr, axes: Map) -> Value:
-        """x/s as (x·r)·2⁻ᵉ with s = f·2ᵉ and r = 1/f: one rounding more than a division, no range less."""
+        """x/s as (x·r)·2⁻ᵉ with s = f·2ᵉ and r = 1/f, where s is not known yet: one rounding more than a
+        division. A known s divides, for x/41 of x = 41 must be 1; powers of two are exact either way."""
         x, s = node.inputs
         b, top = self.b, self.value(x, axes)
         scalar = self.value(s, axes)
         if not top.type.lanes or scalar.type.lanes:
             return b.fdiv(*self.alike([top, scalar]))
-        if scalar.literal is not None and _power_of_two(scalar.literal):
+        if scalar.literal is not None:
+            if not _power_of_two(scalar.literal):
+                return b.fdiv(*self.alike([top, scalar]))
             return b.fmul(top, b.splat(const(1 / scalar.literal, scalar.type), top.type.lanes))
         parts = self._reciprocal(s, scalar)
         for part in parts:
@@ -192,9 +196,13 @@ class Evaluator:
         if x in self.own:
             return self.found.source(x)
         base = x
-        while base.primitive in VIEWS and base not in self.found.home:
+        while base.primitive in VIEWS and not self.kept(base):
             base = base.inputs[0]
-        return None if base in self.own else self.found.place(x)
+        return None if base in self.own else self.found.place(x, self.kernel)
+
+    def kept(self, x: Expr) -> bool:
+        """Whether x itself is computed here or lies in memory, and not only what it looks at."""
+        return x in self.own or self.found.visible(x, self.kernel)
 
     def load(self, place: Place, axes: Map) -> Value:
         at = self.position

@@ -69,7 +69,6 @@ class _Frame:
     def __init__(self, code: _Code) -> None:
         plan = code.plan.schedule
         shared = -(-plan.arena // 4096) * 4096 + 4096
-        plan.private = -(-plan.private // 128) * 128
         self.code = code
         self.arena = aligned(shared + plan.private * code.plan.threads + 4096)
         self.table = np.zeros(max(len(code.plan.table), 1), np.int64)
@@ -153,7 +152,7 @@ class CpuEpoch:
             for i, (array, shape, dtype) in enumerate(
                 zip(given, self._shapes(steps), self.given, strict=True)
             ):
-                if frame.known.get(i) is not array:
+                if array is None or frame.known.get(i) is not array:
                     held.append(self._put(frame, i, array, shape, dtype))
             self._put_states(frame, state, len(given))
             for i, array in enumerate(found.values(), len(given) + len(self.states)):
@@ -233,7 +232,7 @@ class CpuFunction(Function):
         try:
             known, table = frame.known, frame.table
             for i, a in enumerate(arrays):
-                if known.get(i) is not a:
+                if a is None or known.get(i) is not a:
                     array = self._fitting(i, a)
                     held.append(array)
                     table[i] = array.ctypes.data

@@ -144,11 +144,12 @@ class Grouping:
         """A leaf or a view in memory of its own."""
         if x in self.home:
             return
+        if x.primitive in VIEWS and self.base(x).primitive not in _LEAVES:
+            self.keep(x.inputs[0])
         kernel = Nest(len(self.kernels), domain=x.shape)
         kernel.maps[x] = identity_map(x)
-        self.keep_inputs_of(x)
         self._add(kernel, x)
-        self.keep(x)
+        self.wanted[x] = None
         if flat:
             self.flat.add(x)
 
@@ -300,7 +301,9 @@ class Grouping:
                 del self.pending[base]
 
     def _fits(self, kernel: Kernel | None, x: Expr, reduced: frozenset[int]) -> TypeGuard[Nest]:
-        return isinstance(kernel, Nest) and (kernel.domain, kernel.reduced) == (x.shape, reduced)
+        """Whether a kernel goes over x's elements as a reduction of x does, without computing x itself."""
+        alike = isinstance(kernel, Nest) and (kernel.domain, kernel.reduced) == (x.shape, reduced)
+        return alike and kernel is not None and not self._within(x, kernel)
 
     def _companion(self, x: Expr, reduced: frozenset[int]) -> Nest | None:
         """A kernel that reduces over the same axes the same elements, or so few that it does not matter."""
@@ -358,7 +361,9 @@ class Grouping:
         """b in memory of its own, row after row."""
         if b in self.home:
             return
-        plain = b.primitive is TRANSPOSE and b.inputs[0] is self.base(b) and b.ndim == 2
+        leaf = self.leaves.get(self.base(b))
+        roomy = leaf is None or leaf.roomy  # whole blocks are read
+        plain = roomy and b.primitive is TRANSPOSE and b.inputs[0] is self.base(b) and b.ndim == 2
         if plain and b.inputs[0] not in self.flat and b.size >= _BLOCKED:
             self._add(Transposition(len(self.kernels)), b)
             self.keep(b)

@@ -53,7 +53,6 @@ class Buffer:
     value: np.ndarray | None = None  # of a constant
     roomy: bool = True  # whole vectors may be read past the end of a row
     name: str = ""  # of a state
-    writer: Kernel | None = None
 
     @property
     def nbytes(self) -> int:

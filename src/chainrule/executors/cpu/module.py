@@ -37,9 +37,9 @@ from chainrule.ops.shape import CONCAT, PAD
 __all__ = ["CONTEXT", "Context", "emit_module"]
 
 CONTEXT = ("arena", "private", "addresses", "index", "steps", "barrier", "done", "cycles")
-"""The fields of the context, 64 bits each: addresses, but for ``private``, the bytes of one thread's own
-memory, and ``steps``. ``addresses`` is a table with a place for every buffer that is not in the arena;
-``done`` counts the healthy steps; ``cycles`` is 0, or where the time of every kernel is added up."""
+"""The fields of the context, 64 bits each: addresses, but for ``steps`` and ``private``, the byte of the
+arena where the threads' own memory begins. ``addresses`` is a table with a place for every buffer that is not
+in the arena; ``done`` counts the healthy steps; ``cycles`` is 0, or where every kernel's time is added up."""
 
 _TILES = {
     16: ((4, 6), (3, 8), (2, 12), (1, 14)),

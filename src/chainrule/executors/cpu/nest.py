@@ -77,7 +77,7 @@ class _Loops:
     def _below(self, x: Expr) -> int:
         if x in self.stage:
             return self.stage[x]
-        if x in self.e.found.places or x.primitive is CONSTANT or not x.inputs:
+        if self.e.found.visible(x, self.kernel) or x.primitive is CONSTANT or not x.inputs:
             return 0
         return max(self._below(i) for i in x.inputs)
 
@@ -198,9 +198,10 @@ class _Loops:
             if reductions or stores:
                 for node, value in zip(reductions, self._pass(reductions, stores, open, short), strict=True):
                     e.remember(node, kernel.maps[node], value)
-        for node, place in kernel.stores:
-            if not self._is_full(kernel.maps[node]):
-                e.store(e.value(node, kernel.maps[node]), place, kernel.maps[node])
+        last = [(n, p) for n, p in kernel.stores if not self._is_full(kernel.maps[n])]
+        values = [e.value(n, kernel.maps[n]) for n, _ in last]  # all of them before a state is replaced
+        for (node, place), value in zip(last, values, strict=True):
+            e.store(value, place, kernel.maps[node])
 
     def _at_stage(self, node: Expr) -> int:
         return self.stage[node] if node in self.stage else self._below(node)
@@ -315,7 +316,7 @@ class _Loops:
         fixed = all(a is None or a in open for a in axes)
         if self._pending(x):
             return
-        if x.primitive in VIEWS and x not in e.own and x not in e.found.places and relabels(x):
+        if x.primitive in VIEWS and not e.kept(x) and relabels(x):
             self._settle(*operands(x, axes)[0], open, seen)
             return
         placed = e.place(x) is not None
@@ -426,7 +427,7 @@ class _Max(_Reducer):
     def _lowest(self) -> float:
         if self.element.floating:
             return -np.inf
-        return 0 if self.element.scalar == "i8" else -(1 << self.element.bits - 1)
+        return 0 if self.element.scalar in ("i1", "i8") else -(1 << self.element.bits - 1)
 
     def start(self) -> list[Value]:
         return [const(self._lowest(), vector(self.element.scalar, self.lanes))]
@@ -467,7 +468,7 @@ class _ArgMax(_Max):
             above = b.or_(b.fcmp("ogt", x, best), b.and_(x_nan, b.not_(best_nan)))
             tied = b.or_(b.fcmp("oeq", x, best), b.and_(x_nan, best_nan))
         else:
-            above = b.icmp("ugt" if self.element.scalar == "i8" else "sgt", x, best)
+            above = b.icmp("ugt" if self.element.scalar in ("i1", "i8") else "sgt", x, best)
             tied = b.icmp("eq", x, best)
         wins = b.or_(above, b.and_(tied, b.icmp("slt", place, at)))
         return [b.select(wins, x, best), b.select(wins, place, at)]

@@ -94,7 +94,7 @@ def _plan_step(
             wanted.append(Destination(node, states[name], name in aside))
     batch = program.batch[0].shape[0] if program.batch else 1
     checked = [] if healthy is None else [healthy]
-    return _planned([*outputs, *updates.values()], table, wanted, checked, threads, batch)
+    return _planned([*outputs, *updates.values()], table, wanted, checked, threads, batch, stepwise=True)
 
 
 # ------------------------------------------------------------------ a function
@@ -114,7 +114,9 @@ def plan_function(
     for x, wide in zip(inputs, padding, strict=True):
         layout = padded(x.shape, x.dtype) if wide else dense(x.shape, x.dtype)
         table.leaf(x, Buffer(layout, "input", roomy=wide))
-    return _planned(lowered, table, [table.ring(node) for node in lowered], [], threads, batch=1)
+    return _planned(
+        lowered, table, [table.ring(node) for node in lowered], [], threads, batch=1, stepwise=False
+    )
 
 
 # ------------------------------------------------------------------ both
@@ -146,13 +148,13 @@ def _planned(
     checked: Sequence[Expr],
     threads: int | None,
     batch: int,
+    stepwise: bool,
 ) -> Plan:
     roots = [*outputs, *checked]
     found = store(group(roots, table.leaves), wanted, keep=checked)
     failed = _mark_failures(found)
     _give_scratch(found)
-    replaces = any(d.buffer.home == "state" for d in wanted)
-    if checked or (failed is not None and replaces):
+    if checked or (failed is not None and stepwise):
         check = Check(len(found.kernels), condition=checked[0] if checked else None, failed=failed)
         found.kernels.append(check)
     limit = thread_limit(threads)

@@ -1,4 +1,4 @@
-"""Planning, second half: the order of kernels, who computes what, where threads meet, where buffers lie."""
+"""Planning, third part: the order of kernels, who computes what, where threads meet, where buffers lie."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from chainrule.executors.cpu.assignment import REDUCTIONS, Assignment, operands, reduces
+from chainrule.executors.cpu.assignment import Assignment, operands, reduces
 from chainrule.executors.cpu.kernels import (
     Buffer,
     Check,
@@ -22,7 +22,7 @@ from chainrule.graph.expr import CONSTANT, Expr
 
 __all__ = ["Access", "CycleError", "Schedule", "schedule"]
 
-_LINE = 64  # bytes
+_LINE, _PAIR = 64, 128  # bytes: a line of the cache, and two, which processors fetch together
 _APART = 320  # bytes between buffers, so that equal offsets in two of them do not meet in the cache
 
 
@@ -96,6 +96,7 @@ class Access(NamedTuple):
     buffer: Buffer
     stride: int = 0
     how: object = None
+    offset: int = 0
 
 
 def _accesses(found: Assignment, kernel: Kernel) -> list[Access]:
@@ -119,7 +120,7 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
                 yield _access(found.at(x), side, kernel)._replace(how="operand")
         elif node in own and (source := found.source(node)) is not None:
             yield _access(source, axes, kernel)
-        elif isinstance(kernel, Nest) and node.primitive in REDUCTIONS and reduces(node):
+        elif node in own and isinstance(kernel, Nest) and reduces(node):
             stack.append((node.inputs[0], kernel.axes_below(node)))
         elif node in own:
             stack += operands(node, axes)
@@ -130,7 +131,7 @@ def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Ac
         if (x, axes) in seen or x in own or (x.primitive is CONSTANT and x.size == 1):
             continue
         seen.add((x, axes))
-        known = found.place(x)
+        known = found.place(x, kernel)
         if known is not None:
             yield _access(known, axes, kernel)
         else:
@@ -141,7 +142,7 @@ def _access(place: Place, axes: Map, kernel: Kernel) -> Access:
     pairs = zip(axes, place.layout.strides, strict=True)
     stride = sum(s for a, s in pairs if a is not None and a == kernel.axis)
     moving = tuple((a, s) for a, s in zip(axes, place.layout.strides, strict=True) if a is not None)
-    return Access(place.buffer, stride, (place.layout.offset, moving))
+    return Access(place.buffer, stride, (place.layout.offset, moving), place.layout.offset)
 
 
 # ------------------------------------------------------------------ what must come first
@@ -257,8 +258,8 @@ def _part(kernel: Kernel, access: Access) -> object:
     """Which part of a buffer each thread touches, such that equal parts are equal; None where all of it."""
     if kernel.split == "one":
         return "one"
-    if kernel.split in ("every", "blocks") or not access.stride:
-        return None
+    if kernel.split in ("every", "blocks") or not 0 <= access.offset < abs(access.stride):
+        return None  # an offset of a whole stride moves the rows: another thread owns them
     return kernel.split, kernel.extent, access.stride
 
 
@@ -291,4 +292,4 @@ def _place_buffers(result: Schedule, threads: int) -> None:
         buffer.place = start
         taken[buffer.home].append((first, last, start, start + size))
     result.arena = max((z for *_, z in taken["arena"]), default=0)
-    result.private = max((z for *_, z in taken["private"]), default=0)
+    result.private = -(-max((z for *_, z in taken["private"]), default=0) // _PAIR) * _PAIR
