@@ -9,14 +9,16 @@ from bench.published import void
 from bench.results import Results
 from bench.workloads import WORKLOADS
 
-LOSS_TOLERANCE = 2e-4  # relative: float32 sums are made in another order by each library
+# Relative. Adam divides by the root of what may be rounding: after ten steps of b, float32 differs from float64
+# by 3e-4 in our reference and by 2e-4 in PyTorch, while in float64 all agree.
+LOSS_TOLERANCE = 1e-3
 SAME_CLASSES = 0.99  # of the predicted rows: two outputs may be equal but for rounding
 SHARE = 0.95  # of a pinned core; less means that another program ran there
 
 EXPLANATION = (
     "Microseconds per training step: shuffling, gathering the batch, forward, backward, update. In",
     "parentheses a peer's time over ours. float32, the same initial weights and data; after ten steps on the",
-    "same batches losses agree within 0.02 % (not compared: dropout, which draws its own masks everywhere,",
+    "same batches losses agree within 0.1 % (not compared: dropout, which draws its own masks everywhere,",
     "and scikit-learn's networks of two classes, which have one output). Each library in a process of its",
     "own, in turns: while one measures, the others are stopped. Medians. Command: `make bench`.",
 )

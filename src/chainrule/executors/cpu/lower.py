@@ -10,10 +10,14 @@ from chainrule.graph.expr import CALL, CONSTANT, ITEM, Expr, Graph, apply, rebui
 from chainrule.graph.origin import scope
 from chainrule.ops.convert import STOP_GRADIENT
 from chainrule.ops.elementwise import LESS_EQUAL, WHERE
-from chainrule.ops.shape import BROADCAST
+from chainrule.ops.linalg import MATMUL
+from chainrule.ops.reduce import SUM
+from chainrule.ops.shape import BROADCAST, TRANSPOSE, broadcast, reshape
 from chainrule.passes import merge_common, simplify
 
 __all__ = ["lower"]
+
+_WIDE = 4096  # elements of a matrix: smaller products with one column stay what they are
 
 
 def lower(outputs: Sequence[Expr]) -> list[Expr]:
@@ -21,7 +25,7 @@ def lower(outputs: Sequence[Expr]) -> list[Expr]:
     opened = _open(outputs)
     if any(node.primitive is CALL for node in toposort(outputs)):
         opened = merge_common(simplify(opened))
-    return _read_masks_from_outputs(opened)
+    return _sum_columns(_read_masks_from_outputs(opened))
 
 
 def _open(outputs: Sequence[Expr]) -> list[Expr]:
@@ -71,3 +75,19 @@ def _is_relu(node: Expr) -> bool:
         and zero.inputs[0].size == 1
         and not np.any(zero.inputs[0].meta["value"])
     )
+
+
+def _sum_columns(outputs: Sequence[Expr]) -> list[Expr]:
+    """aᵀ g with one column in g is a sum over the rows of a, whose lanes lie side by side; as a product, a tile
+    of registers would be empty but for one lane."""
+    image: dict[Expr, Expr] = {}
+    for node in toposort(outputs):
+        new = rebuild(node, tuple([image[x] for x in node.inputs]))
+        if new.primitive is MATMUL and new.ndim == 2 and new.shape[1] == 1 and new.inputs[0].size >= _WIDE:
+            left, column = new.inputs
+            if left.primitive is TRANSPOSE:
+                with scope(origin=node.origin):
+                    a = left.inputs[0]
+                    new = reshape(apply(SUM, a * broadcast(column, a.shape), axes=(0,)), new.shape)
+        image[node] = new
+    return [image[y] for y in outputs]
