@@ -47,8 +47,9 @@ def _watch_compiler() -> list[float]:
     """Seconds that pass from a program to a function ready to run, collected while training goes on."""
     from chainrule.train import loop
 
-    if importlib.util.find_spec("llvmlite"):
-        importlib.import_module("llvmlite.binding")  # an import is no compiling
+    if importlib.util.find_spec("llvmlite"):  # loading the compiler is no compiling
+        importlib.import_module("chainrule.executors.cpu.executor")
+        importlib.import_module("chainrule.executors.cpu.target").host()
     make, seconds = loop.epoch, []
 
     def timed(*program: Any, **options: Any) -> Any:

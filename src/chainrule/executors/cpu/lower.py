@@ -78,16 +78,16 @@ def _is_relu(node: Expr) -> bool:
 
 
 def _sum_columns(outputs: Sequence[Expr]) -> list[Expr]:
-    """aᵀ g with one column in g is a sum over the rows of a, whose lanes lie side by side; as a product, a tile
-    of registers would be empty but for one lane."""
+    """aᵀ g with one column in g is a sum over the rows of a, whose elements lie side by side; as a product, a
+    tile of registers would be empty but for one lane."""
     image: dict[Expr, Expr] = {}
     for node in toposort(outputs):
         new = rebuild(node, tuple([image[x] for x in node.inputs]))
-        if new.primitive is MATMUL and new.ndim == 2 and new.shape[1] == 1 and new.inputs[0].size >= _WIDE:
-            left, column = new.inputs
-            if left.primitive is TRANSPOSE:
+        if new.primitive is MATMUL and new.ndim == 2 and new.shape[1] == 1:
+            turned, column = new.inputs
+            if turned.primitive is TRANSPOSE and turned.size >= _WIDE:
+                a = turned.inputs[0]
                 with scope(origin=node.origin):
-                    a = left.inputs[0]
                     new = reshape(apply(SUM, a * broadcast(column, a.shape), axes=(0,)), new.shape)
         image[node] = new
     return [image[y] for y in outputs]
