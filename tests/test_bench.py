@@ -102,7 +102,7 @@ def test_a_held_up_peer_makes_the_row_void(monkeypatch: pytest.MonkeyPatch):
 
 def test_losses_that_differ_are_told():
     results = times(5.0)
-    results.losses = {("one", "a", OURS): 2.0, ("one", "a", JAX): 2.0003, ("one", "a", TORCH): 2.001}
+    results.losses = {("one", "a", OURS): 2.0, ("one", "a", JAX): 2.0003, ("one", "a", TORCH): 2.01}
     assert [p.split(":")[1].split(" has")[0] for p in tables.disagreements(results)] == [f" {TORCH}"]
     results.losses["one", "a", JAX] = float("nan")
     assert len(tables.disagreements(results)) == 2
