@@ -14,6 +14,7 @@ import ctypes
 import os
 import sys
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from chainrule.executors.cpu.target import LLVM_LOCK, Target, host, llvm
 __all__ = ["Counts", "Native", "compile_module", "counts", "object_for"]
 
 CODEGEN_LEVEL = 1
+_KEPT = 256  # modules, of some 40 kB
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Counts:
 
 counts = Counts()
 
+_recent: OrderedDict[str, Native] = OrderedDict()
 _alive: weakref.WeakValueDictionary[str, Native] = weakref.WeakValueDictionary()
 
 
@@ -102,7 +105,7 @@ def compile_module(ir: str | Callable[[], str], target: Target, identity: str | 
     with LLVM_LOCK:
         if (native := _alive.get(key)) is not None:
             counts.shared += 1
-            return native
+            return _remember(key, native)
         kept = cache.object_cache()
         code = kept.get(key) if kept is not None else None
         if code is None:
@@ -113,7 +116,17 @@ def compile_module(ir: str | Callable[[], str], target: Target, identity: str | 
         else:
             counts.loaded += 1
         native = _alive[key] = Native(code)
-        return native
+        return _remember(key, native)
+
+
+def _remember(key: str, native: Native) -> Native:
+    """The code that was asked for last stays in memory: it is soon asked for again, and taking code out of
+    memory while other threads load theirs has crashed."""
+    _recent[key] = native
+    _recent.move_to_end(key)
+    while len(_recent) > _KEPT:
+        _recent.popitem(last=False)
+    return native
 
 
 def object_for(ir: str, target: Target) -> bytes:
