@@ -191,3 +191,4 @@ def test_objects_need_nothing_from_outside(target: str, machine: int, name: str)
     code = written(plans()[name], named(target))
     assert elf.machine(code) == machine
     assert elf.undefined(code) == set()
+    assert b".eh_frame" not in code, "nothing is ever unwound here"

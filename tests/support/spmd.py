@@ -37,7 +37,7 @@ def program(target: Target) -> str:
     b.jump("left")
     b.start("left")
     b.do("ret void")
-    head = "define internal void @work(i64 %thread, ptr %context) noinline {\nentry:"
+    head = f"define internal void @work(i64 %thread, ptr %context) noinline {target.attributes} {{\nentry:"
     assert not b.declared
     return "\n".join([target.entry("entry", "work"), barrier_ir(target), head, *b.lines, "}", ""])
 

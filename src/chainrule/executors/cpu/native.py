@@ -121,7 +121,7 @@ def compile_module(ir: str | Callable[[], str], target: Target, identity: str | 
 
 def _remember(key: str, native: Native) -> Native:
     """The code that was asked for last stays in memory: it is soon asked for again, and taking code out of
-    memory while other threads load theirs has crashed."""
+    memory while other threads run theirs has been seen to crash."""
     _recent[key] = native
     _recent.move_to_end(key)
     while len(_recent) > _KEPT:
