@@ -73,9 +73,7 @@ def test_a_fit_tells_what_computed_and_predictions_follow_it():
     history = net.fit(X, Y, epochs=2, executor="cpu", threads=1, verbose=0)
     assert (history.executor, history.threads, history.reason) == ("cpu", 1, "asked for")
     assert net._like_the_fit("auto") == "cpu"
-    np.testing.assert_allclose(
-        net.output(X), net.output(X, executor="reference"), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(net.output(X), net.output(X, executor="reference"), rtol=1e-5, atol=1e-6)
     history = net.fit(X, Y, epochs=2, verbose=0)
     assert history.executor == "reference"
     assert "work" in history.reason
