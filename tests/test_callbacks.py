@@ -7,28 +7,14 @@ import math
 
 import numpy as np
 import pytest
+from small import LABELS, QUIET, X, Y, classifier, network
 
 import chainrule as cr
 from chainrule import ops
 from chainrule.errors import ConfigError, DataError
 from chainrule.nn import Dense
-from chainrule.ops import relu, tanh
+from chainrule.ops import relu
 from chainrule.train import Callback, EarlyStopping, EpochEnd, Plateau, Progress, Recorder, Start, Watch
-
-rng = np.random.default_rng(0)
-X = rng.normal(size=(53, 4))
-Y = np.sin(X @ rng.normal(size=(4, 2)))
-LABELS = (X[:, 0] * X[:, 1] > 0).astype("int32")
-QUIET = {"verbose": 0, "schedule": cr.optim.Constant()}
-
-
-def network(**options):
-    return cr.Network(Dense(6), tanh, Dense(2), **{"seed": 3, "dtype": "float64", **options})
-
-
-def classifier(**options):
-    return cr.Network(Dense(8), relu, Dense(2), **{"seed": 3, **options})
-
 
 # ------------------------------------------------------------------ watching
 
@@ -145,7 +131,7 @@ def test_a_stop_within_an_epoch_leaves_it_unless_it_is_complete(batch, rows):
 
 def test_early_stopping_returns_to_the_best_epoch():
     net = cr.Network(Dense(30), relu, Dense(30), relu, Dense(2), seed=1)
-    noisy = rng.integers(0, 2, 53)
+    noisy = np.random.default_rng(1).integers(0, 2, 53)
     stopping = EarlyStopping(patience=4)
     history = net.fit(
         X, noisy, epochs=200, batch_size=10, validation=0.4, learning_rate=0.02, callbacks=[stopping], **QUIET

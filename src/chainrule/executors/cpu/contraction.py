@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chainrule.executors.cpu.emit import I64, Builder, Value, const, vector
+from chainrule.executors.cpu.emit import I64, Builder, Value, const, first_lanes, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
 from chainrule.executors.cpu.kernels import Contraction
 from chainrule.executors.cpu.layout import Layout
@@ -171,10 +171,7 @@ def _finish(
 ) -> None:
     """The epilogue of one vector, and its stores."""
     rest = tile.rest if v == tile.vectors - 1 else 0
-    mask = None
-    if rest:
-        bits = ", ".join("i1 true" if i < rest else "i1 false" for i in range(lanes))
-        mask = Value(f"<{bits}>", vector("i1", lanes))
+    mask = first_lanes(rest, lanes) if rest else None
     indices = (*e.position.indices[:lead], row, Index(column, v * lanes))
     e.position = Position(indices, lead + 1, lanes, mask)
     e.layers.append({})

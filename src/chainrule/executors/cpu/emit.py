@@ -24,6 +24,7 @@ __all__ = [
     "Type",
     "Value",
     "const",
+    "first_lanes",
     "lane_numbers",
     "vector",
 ]
@@ -460,3 +461,13 @@ def lane_numbers(type: Type, step: int = 1) -> Value:
     <i32 0, i32 3, i32 6, i32 9>
     """
     return Value("<" + ", ".join([f"{type.scalar} {step * i}" for i in range(type.lanes)]) + ">", type)
+
+
+def first_lanes(count: int, lanes: int) -> Value:
+    """A mask of the first lanes.
+
+    >>> print(first_lanes(2, 4))
+    <i1 true, i1 true, i1 false, i1 false>
+    """
+    bits = ", ".join(["i1 true" if i < count else "i1 false" for i in range(lanes)])
+    return Value(f"<{bits}>", vector("i1", lanes))

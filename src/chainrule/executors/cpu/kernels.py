@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from chainrule.executors.cpu.layout import PAD, Layout
+from chainrule.executors.cpu.views import Map
 from chainrule.graph.expr import Expr
 from chainrule.spec import Shape
 
@@ -30,9 +31,6 @@ Home = Literal["arena", "private", "state", "data", "input", "scalar", "ring"]
 Split = Literal["rows", "lanes", "blocks", "every", "one"]
 """How threads share a kernel: rows of one axis, blocks of lanes of the last one, blocks of some other kind,
 all of it in every thread (each for itself), or one thread alone."""
-
-Map = tuple[int | None, ...]
-"""For each axis of a node the axis of the kernel's domain along which it lies; None for a size of 1."""
 
 BATCH = 1 << 40
 """The stride, in elements, of the axis of rows that an index picks: no real stride is so large."""

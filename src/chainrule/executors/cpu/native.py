@@ -10,13 +10,11 @@ the disk.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,16 +144,7 @@ def _object(ir: str, target: Target, *, jit: bool) -> bytes:
             module.verify()
     except RuntimeError as error:
         raise CompilerError(_explain(str(error), head + ir)) from error
-    code = bytes(machine.emit_object(module))
-    del module, context
-    _give_back()
-    return code
-
-
-def _give_back() -> None:
-    """The memory that LLVM has used to the system, where the C library can: some 30 MB in a large step."""
-    with suppress(AttributeError, OSError, TypeError):  # another C library, another system
-        ctypes.CDLL(None).malloc_trim(0)
+    return bytes(machine.emit_object(module))
 
 
 def _machine(target: Target, *, jit: bool) -> Any:

@@ -7,27 +7,21 @@ classes), they lie along the rows instead, and the short axis is unrolled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-
 from chainrule.executors.cpu.assignment import operands, reduces
-from chainrule.executors.cpu.elementwise import cast, maximum
-from chainrule.executors.cpu.emit import I32, I64, Builder, Value, const, lane_numbers, vector
+from chainrule.executors.cpu.emit import I32, I64, Value, const, first_lanes, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
 from chainrule.executors.cpu.kernels import Nest, Place
-from chainrule.executors.cpu.special import scalar_type
+from chainrule.executors.cpu.reducers import REDUCERS, Reducer, Turn
 from chainrule.executors.cpu.views import VIEWS, Map, relabels
 from chainrule.graph.expr import CONSTANT, Expr
 from chainrule.ops.elementwise import DIV
-from chainrule.ops.reduce import ARGMAX, MAX, SUM
-from chainrule.spec import DTYPES
 
 __all__ = ["emit_nest", "rows_in_lanes"]
 
 _SHORT = 16  # a reduced last axis so short is unrolled
-_BLOCK = 1024  # terms of float32 that one lane adds up
 
 
 def rows_in_lanes(kernel: Nest) -> bool:
@@ -167,7 +161,7 @@ class _Loops:
 
     def _tail(self, axis: int, blocks: int, rest: int, inside: set[int]) -> None:
         with self._at_lanes(axis, Index(None, blocks * self.lanes)):
-            self.mask = _first(rest, self.lanes)
+            self.mask = first_lanes(rest, self.lanes)
             self._place()
             self._body(inside)
             self.mask = None
@@ -241,7 +235,7 @@ class _Loops:
     def _over_reduced(
         self,
         axes: Sequence[int],
-        makers: list[_Reducer],
+        makers: list[Reducer],
         carried: list[Value],
         stores: Sequence[tuple[Expr, Place]],
     ) -> list[Value]:
@@ -270,32 +264,42 @@ class _Loops:
             carried = loop.carried
         if tail:
             with self._at_lanes(axis, Index(None, blocks * self.lanes)):
-                self.mask = _first(tail, self.lanes)
+                self.mask = first_lanes(tail, self.lanes)
                 self._place()
                 carried = self._over_reduced(rest, makers, carried, stores)
                 self.mask = None
         return carried
 
     def _turn(
-        self, makers: list[_Reducer], carried: list[Value], stores: Sequence[tuple[Expr, Place]]
+        self, makers: list[Reducer], carried: list[Value], stores: Sequence[tuple[Expr, Place]]
     ) -> list[Value]:
         """One place on the reduced axes."""
-        following, at = [], 0
+        following, at, turn = [], 0, Turn(self.mask, self._number)
         for maker in makers:
             x = self.e.value(maker.node.inputs[0], self.kernel.axes_below(maker.node))
-            following += maker.step(x, carried[at : at + maker.width])
+            following += maker.step(x, turn, carried[at : at + maker.width])
             at += maker.width
         values = [self.e.value(node, self.kernel.maps[node]) for node, _ in stores]
         for (node, place), value in zip(stores, values, strict=True):
             self.e.store(value, place, self.kernel.maps[node])
         return following
 
-    def _reducer(self, node: Expr) -> _Reducer:
+    def _number(self) -> Value:
+        """The place on the only reduced axis."""
+        (axis,) = self.kernel.reduced
+        index = self.indices[axis]
+        at = const(index.known, I64)
+        if index.value is not None:
+            at = self.b.add(index.value, at) if index.known else index.value
+        place = self.b.splat(at, self.lanes if self.lane_axis is not None else 0)
+        return self.b.add(place, lane_numbers(place.type)) if axis == self.lane_axis else place
+
+    def _reducer(self, node: Expr) -> Reducer:
         lanes = self.lanes if self.lane_axis is not None else 0
         across = self.lane_axis in self.kernel.reduced
         terms = math.prod(self.domain[a] for a in self.kernel.reduced)
         terms = -(-terms // max(lanes, 1)) if across else terms
-        return _REDUCERS[node.primitive](self, node, lanes, across, terms)
+        return REDUCERS[node.primitive](self.b, node, lanes, across, terms)
 
     # ------------------------------------------------------------------ what does not change in a loop
 
@@ -350,138 +354,3 @@ class _Loops:
         if self.e.place(x) is not None or not x.inputs:
             return False
         return any(self._pending_below(i) for i in x.inputs)
-
-
-def _first(count: int, lanes: int) -> Value:
-    """A mask of the first lanes."""
-    bits = ", ".join("i1 true" if i < count else "i1 false" for i in range(lanes))
-    return Value(f"<{bits}>", vector("i1", lanes))
-
-
-# ------------------------------------------------------------------ reductions
-
-
-class _Reducer:
-    """How one reduction starts, goes on, and ends. ``width`` values are carried from turn to turn.
-
-    across    whether the lanes are reduced too, in the end
-    """
-
-    width = 1
-
-    def __init__(self, loops: _Loops, node: Expr, lanes: int, across: bool, terms: int) -> None:
-        self.loops, self.b, self.node = loops, loops.b, node
-        self.lanes, self.across, self.terms = lanes, across, terms
-        self.element = scalar_type(node.inputs[0].dtype)
-
-    def start(self) -> list[Value]:
-        raise NotImplementedError
-
-    def step(self, x: Value, carried: Sequence[Value]) -> list[Value]:
-        raise NotImplementedError
-
-    def finish(self, carried: Sequence[Value]) -> Value:
-        raise NotImplementedError
-
-    def _lanes(self, x: Value, neutral: float) -> Value:
-        """x in all lanes, the neutral element in those outside of the domain."""
-        x = self.b.splat(x, self.lanes)
-        mask = self.loops.mask
-        if mask is None or not self.across:
-            return x
-        return self.b.select(mask, x, const(neutral, x.type))
-
-
-class _Sum(_Reducer):
-    """Lanes of float32 add up to 1024 terms; more, and sums across lanes, are added in double."""
-
-    def _type(self) -> str:
-        if not self.element.floating:
-            return "i64"
-        return "double" if self.terms > _BLOCK else self.element.scalar
-
-    def start(self) -> list[Value]:
-        return [const(0, vector(self._type(), self.lanes))]
-
-    def step(self, x: Value, carried: Sequence[Value]) -> list[Value]:
-        x = _widened(self.b, self._lanes(x, 0), self._type())
-        add = self.b.fadd if self.element.floating else self.b.add
-        return [add(carried[0], x)]
-
-    def finish(self, carried: Sequence[Value]) -> Value:
-        (total,) = carried
-        if self.across:
-            wide = _widened(self.b, total, "double" if self.element.floating else "i64")
-            total = self.b.fold(self.b.fadd if self.element.floating else self.b.add, wide)
-        return cast(self.b, total, self.node.dtype)
-
-
-def _widened(b: Builder, x: Value, scalar: str) -> Value:
-    names = {"double": "float64", "i64": "int64", "float": "float32"}
-    return cast(b, x, DTYPES[names[scalar]])
-
-
-class _Max(_Reducer):
-    """NaN wins."""
-
-    def _lowest(self) -> float:
-        if self.element.floating:
-            return -np.inf
-        return 0 if self.element.scalar in ("i1", "i8") else -(1 << self.element.bits - 1)
-
-    def start(self) -> list[Value]:
-        return [const(self._lowest(), vector(self.element.scalar, self.lanes))]
-
-    def step(self, x: Value, carried: Sequence[Value]) -> list[Value]:
-        return [maximum(self.b, carried[0], self._lanes(x, self._lowest()))]
-
-    def finish(self, carried: Sequence[Value]) -> Value:
-        return self.b.fold(lambda x, y: maximum(self.b, x, y), carried[0]) if self.across else carried[0]
-
-
-class _ArgMax(_Max):
-    """The first of the largest, or of the NaNs."""
-
-    width = 2
-
-    def start(self) -> list[Value]:
-        return [*super().start(), const(np.iinfo(np.int64).max, vector("i64", self.lanes))]
-
-    def step(self, x: Value, carried: Sequence[Value]) -> list[Value]:
-        (axis,) = self.loops.kernel.reduced
-        index = self.loops.indices[axis]
-        at = const(index.known, I64)
-        if index.value is not None:
-            at = self.b.add(index.value, at) if index.known else index.value
-        place = self.b.splat(at, self.lanes)
-        if axis == self.loops.lane_axis:
-            place = self.b.add(place, lane_numbers(place.type))
-        return self._better(carried, [self._lanes(x, self._lowest()), self._outside(place)])
-
-    def _outside(self, place: Value) -> Value:
-        return self._lanes(place, np.iinfo(np.int64).max)
-
-    def _better(self, known: Sequence[Value], new: Sequence[Value]) -> list[Value]:
-        b, (best, at), (x, place) = self.b, known, new
-        if self.element.floating:
-            x_nan, best_nan = b.fcmp("uno", x, x), b.fcmp("uno", best, best)
-            above = b.or_(b.fcmp("ogt", x, best), b.and_(x_nan, b.not_(best_nan)))
-            tied = b.or_(b.fcmp("oeq", x, best), b.and_(x_nan, best_nan))
-        else:
-            above = b.icmp("ugt" if self.element.scalar in ("i1", "i8") else "sgt", x, best)
-            tied = b.icmp("eq", x, best)
-        wins = b.or_(above, b.and_(tied, b.icmp("slt", place, at)))
-        return [b.select(wins, x, best), b.select(wins, place, at)]
-
-    def finish(self, carried: Sequence[Value]) -> Value:
-        pair = list(carried)
-        lanes = self.lanes if self.across else 0
-        while lanes > 1:
-            lanes //= 2
-            low = [self.b.shuffle(v, v, range(lanes)) for v in pair]
-            high = [self.b.shuffle(v, v, range(lanes, 2 * lanes)) for v in pair]
-            pair = self._better(low, high)
-        return self.b.extract(pair[1], 0) if self.across else pair[1]
-
-
-_REDUCERS: dict[object, Callable[..., _Reducer]] = {SUM: _Sum, MAX: _Max, ARGMAX: _ArgMax}
