@@ -9,8 +9,8 @@ from bench.published import void
 from bench.results import Results
 from bench.workloads import WORKLOADS
 
-# Relative. Adam divides by the root of what may be rounding: after ten steps of b, float32 differs from
-# float64 by 3e-4 in our reference and by 2e-4 in PyTorch, while in float64 all agree.
+# Relative. Adam divides small gradients by their own size, so that rounding is magnified: after ten steps
+# float32 losses differ by more than the order of a sum would make them.
 LOSS_TOLERANCE = 1e-3
 SAME_CLASSES = 0.99  # of the predicted rows: two outputs may be equal but for rounding
 SHARE = 0.95  # of a pinned core; less means that another program ran there

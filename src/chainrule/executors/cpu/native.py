@@ -3,9 +3,6 @@
 IR → object file (kept on disk by `cache`) → memory. Fresh and kept objects take the same way into memory, so
 that what is tested is what runs. No IR pass runs and the code generator works at level 1: half the compile
 time of level 2, the same speed, for the IR is written as it should be executed.
-
-Measured for the training step of 784-225-144-10 (550 kB of IR, 31 kB of code): 0.13 s to compile; 2 ms from
-the disk.
 """
 
 from __future__ import annotations
