@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import published, tables
+from bench import kernels, published, tables
 from bench.family import Family
 from bench.floor import gemm_floor, products
 from bench.gates import GATES, behind, failed
@@ -129,3 +129,11 @@ def test_every_workload_has_its_subjects():
         assert len(x) == len(y) == w.rows == w.steps * w.batch, name
         assert SUBJECTS[OURS].takes(w)
         assert not SUBJECTS[NUMPY].takes(w)
+
+
+def test_every_kernel_of_a_step_is_timed(capsys: pytest.CaptureFixture[str]):
+    kernels.main("d", 1)
+    head, total, _, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == int(head.split()[0])
+    spent = [float(line.split()[0]) for line in lines]
+    assert sum(spent) == pytest.approx(float(total.split()[0]), abs=0.01 * len(lines))

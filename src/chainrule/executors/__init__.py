@@ -24,6 +24,7 @@ __all__ = [
     "decide",
     "epoch",
     "evaluate",
+    "optimized",
     "plan_function",
     "plan_program",
 ]
@@ -84,7 +85,7 @@ def plan_program(program: Program, threads: int | None = None) -> str:
     """The kernels of a step as the executor cpu compiles them, one line each."""
     from chainrule.executors.cpu import plan
 
-    return str(plan.plan_program(_optimized(program), threads))
+    return str(plan.plan_program(optimized(program), threads))
 
 
 def plan_function(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None = None) -> str:
@@ -122,12 +123,12 @@ def compile(
 
 def epoch(program: Program, *, executor: str = "auto", threads: int | None = None) -> Epoch:
     """A program made ready to run many steps in one call."""
-    found = _optimized(program)
+    found = optimized(program)
     _, make = EXECUTORS[decide(executor, [*found.outputs.values(), *found.updates.values()])[0]]
     return make(found, threads)
 
 
-def _optimized(program: Program) -> Program:
+def optimized(program: Program) -> Program:
     """The same steps from simpler graphs."""
     names, updates = list(program.outputs), list(program.updates)
     nodes = [*program.outputs.values(), *program.updates.values()]

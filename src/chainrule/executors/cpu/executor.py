@@ -120,7 +120,10 @@ class _Frame:
 
 
 class CpuEpoch:
-    """Many steps of a program in one native call."""
+    """Many steps of a program in one native call.
+
+    timed    whether the clock cycles of every kernel are added up
+    """
 
     def __init__(
         self,
@@ -165,6 +168,13 @@ class CpuEpoch:
             rest = [s[done : done + 1] for s in scalars]
             ReferenceEpoch(self.program).run(dict(state), data, index[done : done + 1], rest)
         return done, {name: a[:done] for name, a in found.items()}
+
+    def take_cycles(self) -> Array:
+        """Clock cycles that thread 0 has spent in each kernel since this was last asked, if ``timed``."""
+        frame = self.code.take()
+        found, frame.cycles[:] = frame.cycles.copy(), 0
+        self.code.give(frame)
+        return found
 
     def _shapes(self, steps: int) -> Iterator[tuple[int, ...] | None]:
         """What each array given must look like: rows of the data in any number, a scalar for each step."""
