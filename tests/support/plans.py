@@ -38,7 +38,7 @@ def on_any_machine() -> Any:
 def program_plan(program: Program, threads: int = 1) -> Plan:
     """What the executor plans: simplified first."""
     with on_any_machine():
-        return plan.plan_program(executors._optimized(program), threads)
+        return plan.plan_program(executors.optimized(program), threads)
 
 
 def function_plan(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int = 1) -> Plan:
