@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from chainrule.executors.cpu.emit import I64, Builder, Value, const, first_lanes, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
+from chainrule.executors.cpu.hoist import hoist
 from chainrule.executors.cpu.kernels import Contraction
 from chainrule.executors.cpu.layout import Layout
 from chainrule.executors.cpu.special import scalar_type
@@ -136,6 +137,8 @@ def emit_tile(
     sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, kernel.product.inputs[0].shape[-1])
     operations = len(kernel.nodes) - 1
     lead = len(kernel.product.shape) - 2
+    wanted = [(node, kernel.axes) for node, _ in kernel.stores]
+    hoist(e, wanted, set(range(lead)), lambda x: x is kernel.product)
     if operations <= _IN_REGISTERS or tile.rows == 1:
         for r in range(tile.rows):
             e.layers.append({})

@@ -172,6 +172,11 @@ class Evaluator:
             top = b.fmul(top, b.splat(part, top.type.lanes))
         return top
 
+    def prepare_divisor(self, s: Expr, axes: Map) -> None:
+        """Takes the reciprocal of a scalar now, for divisions to come."""
+        if self._divisor(s) and (scalar := self.value(s, axes)).literal is None and not scalar.type.lanes:
+            self._reciprocal(s, scalar)
+
     def _reciprocal(self, s: Expr, scalar: Value) -> tuple[Value, Value]:
         b = self.b
         known = self.known(("reciprocal", s)), self.known(("power", s))

@@ -10,14 +10,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from chainrule.executors.cpu.assignment import operands, reduces
+from chainrule.executors.cpu.assignment import reduces
 from chainrule.executors.cpu.emit import I32, I64, Value, const, first_lanes, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
+from chainrule.executors.cpu.hoist import hoist
 from chainrule.executors.cpu.kernels import Nest, Place
 from chainrule.executors.cpu.reducers import REDUCERS, Reducer, Turn
-from chainrule.executors.cpu.views import VIEWS, Map, relabels
+from chainrule.executors.cpu.views import Map
 from chainrule.graph.expr import CONSTANT, Expr
-from chainrule.ops.elementwise import DIV
 
 __all__ = ["emit_nest", "rows_in_lanes"]
 
@@ -213,8 +213,7 @@ class _Loops:
         reduced = [a for a in range(len(self.domain)) if a in self.kernel.reduced]
         wanted = [(n.inputs[0], self.kernel.axes_below(n)) for n in reductions]
         wanted += [(n, self.kernel.maps[n]) for n, _ in stores]
-        for x, axes in wanted:
-            self._settle(x, axes, open, set())
+        hoist(self.e, wanted, open, self._pending)
         if self.short:
             for k in range(self.domain[-1]):
                 self.e.layers.append(short[k])
@@ -305,52 +304,11 @@ class _Loops:
 
     def _hoist(self, open: set[int]) -> None:
         """Computes before the next loop what depends on the open axes alone."""
-        seen: set[tuple[Expr, Map]] = set()
-        for node, _ in self.kernel.stores:
-            self._settle(node, self.kernel.maps[node], open, seen)
-        for node in self.kernel.nodes:
-            if self._reduces(node):
-                self._settle(node.inputs[0], self.kernel.axes_below(node), open, seen)
-
-    def _settle(self, x: Expr, axes: Map, open: set[int], seen: set[tuple[Expr, Map]]) -> None:
-        if (x, axes) in seen or (x.primitive is CONSTANT and x.size == 1):
-            return
-        seen.add((x, axes))
-        e = self.e
-        fixed = all(a is None or a in open for a in axes)
-        if self._pending(x):
-            return
-        if x.primitive in VIEWS and not e.kept(x) and relabels(x):
-            self._settle(*operands(x, axes)[0], open, seen)
-            return
-        placed = e.place(x) is not None
-        if (
-            x.primitive is DIV
-            and not placed
-            and e._divisor(x.inputs[1])
-            and not self._pending_below(x.inputs[1])
-        ):
-            scalar = e.value(x.inputs[1], axes)
-            if scalar.literal is None:
-                e._reciprocal(x.inputs[1], scalar)
-        if fixed and not self._pending_below(x):
-            e.value(x, axes)
-            return
-        if placed:
-            e.reach(x, axes, open)
-            return
-        if x in e.own and x in self.kernel.maps:
-            axes = self.kernel.maps[x]
-        for i, below in operands(x, axes):
-            self._settle(i, below, open, seen)
+        maps = self.kernel.maps
+        wanted = [(node, maps[node]) for node, _ in self.kernel.stores]
+        wanted += [(n.inputs[0], self.kernel.axes_below(n)) for n in self.kernel.nodes if self._reduces(n)]
+        hoist(self.e, wanted, open, self._pending)
 
     def _pending(self, x: Expr) -> bool:
         """A reduction that has not been computed yet."""
         return self._reduces(x) and self.e.known((x, self.kernel.maps[x])) is None
-
-    def _pending_below(self, x: Expr) -> bool:
-        if self._pending(x):
-            return True
-        if self.e.place(x) is not None or not x.inputs:
-            return False
-        return any(self._pending_below(i) for i in x.inputs)
