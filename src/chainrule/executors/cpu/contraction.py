@@ -132,9 +132,8 @@ def emit_tile(
     their matrices."""
     b = e.b
     element = scalar_type(kernel.product.dtype)
-    if prefetch:
-        _prefetch(kernel, e, tile, row, column, lanes)
-    sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, kernel.product.inputs[0].shape[-1])
+    asks = _wanted_rows(kernel, e, tile, row, column, lanes) if prefetch else None
+    sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, kernel.product.inputs[0].shape[-1], asks)
     operations = len(kernel.nodes) - 1
     lead = len(kernel.product.shape) - 2
     wanted = [(node, kernel.axes) for node, _ in kernel.stores]
@@ -186,17 +185,24 @@ def _finish(
     e.layers.pop()
 
 
-def _prefetch(kernel: Contraction, e: Evaluator, tile: Tile, row: Value, column: Value, lanes: int) -> None:
-    """Asks for what the epilogue will read and write, while the sums are made."""
+def _wanted_rows(
+    kernel: Contraction, e: Evaluator, tile: Tile, row: Value, column: Value, lanes: int
+) -> Callable[[Value], None] | None:
+    """Asks for what the epilogue will replace in one row of the tile, while the sums are made."""
+    b, starts = e.b, []
     for _, place in kernel.stores:
-        if place.buffer.home != "state":
-            continue
-        element = scalar_type(place.layout.dtype)
-        base = e.pointers[place.buffer]
-        start = e.b.at(base, e.b.add(e.b.mul(row, const(place.layout.strides[-2], I64)), column), element)
-        for r in range(tile.rows):
+        if place.buffer.home == "state":
+            element, stride = scalar_type(place.layout.dtype), place.layout.strides[-2]
+            at = b.add(b.mul(row, const(stride, I64)), column)
+            starts.append((b.at(e.pointers[place.buffer], at, element), stride, element))
+
+    def ask(r: Value) -> None:
+        for start, stride, element in starts:
+            at = b.at(start, b.mul(r, const(stride, I64)), element)
             for v in range(tile.vectors):
-                e.b.prefetch(e.b.at(start, r * place.layout.strides[-2] + v * lanes, element), write=True)
+                b.prefetch(b.at(at, v * lanes, element), write=True)
+
+    return ask if starts else None
 
 
 def _sums(
@@ -209,8 +215,10 @@ def _sums(
     lanes: int,
     scalar: str,
     inner: int,
+    ask: Callable[[Value], None] | None,
 ) -> list[list[Value]]:
-    """Σₖ a[row + r, k]·b[k, column + v] for every accumulator of a tile."""
+    """Σₖ a[row + r, k]·b[k, column + v] for every accumulator of a tile. The sums are made in as many parts as
+    the tile has rows, and ``ask(r)`` comes before each: the memory takes only so many requests at once."""
     type, element = vector(scalar, lanes), vector(scalar, 0)
     (a_base, a_layout), (b_base, b_layout) = a, right
     down, along = a_layout.strides[-2:]
@@ -228,15 +236,22 @@ def _sums(
             found += [b.fma(x, y, sums[r * tile.vectors + v]) for v, y in enumerate(columns)]
         return found
 
-    sums = [zero] * (tile.rows * tile.vectors)
-    turns, rest = divmod(inner, unroll)
-    if turns:
-        with b.loop(0, turns, carried=[left, top, *sums]) as loop:
+    def add(turns: int, carried: list[Value]) -> list[Value]:
+        with b.loop(0, turns, carried=carried) as loop:
             left, top, *sums = loop.carried
             for k in range(unroll):
                 sums = multiply(sums, left, top, k)
             loop.carried = [b.at(left, unroll * along, element), b.at(top, unroll * next_row, element), *sums]
-        left, top, *sums = loop.carried
+        return loop.carried
+
+    carried = [left, top, *[zero] * (tile.rows * tile.vectors)]
+    turns, rest = divmod(inner, unroll)
+    if ask:
+        with b.loop(0, tile.rows, carried=carried) as part:
+            ask(part.i)
+            part.carried = add(turns // tile.rows, part.carried)
+        carried, turns = part.carried, turns % tile.rows
+    left, top, *sums = add(turns, carried) if turns else carried
     for k in range(rest):
         sums = multiply(sums, left, top, k)
     return [sums[r * tile.vectors : (r + 1) * tile.vectors] for r in range(tile.rows)]
