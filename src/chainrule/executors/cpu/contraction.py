@@ -126,14 +126,15 @@ def emit_tile(
     row: Value,
     column: Value,
     lanes: int,
-    prefetch: bool,
 ) -> None:
     """One tile: the loop over k, then the epilogue and the stores. Operands point at the first element of
     their matrices."""
     b = e.b
     element = scalar_type(kernel.product.dtype)
     asks = _wanted_rows(kernel, e, tile, row, column, lanes) if prefetch else None
-    sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, kernel.product.inputs[0].shape[-1], asks)
+    sums = _sums(
+        b, tile, a, right, row, column, lanes, element.scalar, kernel.product.inputs[0].shape[-1], asks
+    )
     operations = len(kernel.nodes) - 1
     lead = len(kernel.product.shape) - 2
     wanted = [(node, kernel.axes) for node, _ in kernel.stores]
@@ -185,10 +186,11 @@ def _finish(
     e.layers.pop()
 
 
-def _wanted_rows(
+def _asking(
     kernel: Contraction, e: Evaluator, tile: Tile, row: Value, column: Value, lanes: int
 ) -> Callable[[Value], None] | None:
-    """Asks for what the epilogue will replace in one row of the tile, while the sums are made."""
+    """What asks the memory for the state that the epilogue will replace in one row of the tile; None where it
+    replaces none."""
     b, starts = e.b, []
     for _, place in kernel.stores:
         if place.buffer.home == "state":
@@ -217,8 +219,11 @@ def _sums(
     inner: int,
     ask: Callable[[Value], None] | None,
 ) -> list[list[Value]]:
-    """Σₖ a[row + r, k]·b[k, column + v] for every accumulator of a tile. The sums are made in as many parts as
-    the tile has rows, and ``ask(r)`` comes before each: the memory takes only so many requests at once."""
+    """Σₖ a[row + r, k]·b[k, column + v] for every accumulator of a tile.
+
+    ask    the sums are made in as many parts as the tile has rows; before each it asks for what that row's
+           epilogue needs, since the memory takes only so many requests at once
+    """
     type, element = vector(scalar, lanes), vector(scalar, 0)
     (a_base, a_layout), (b_base, b_layout) = a, right
     down, along = a_layout.strides[-2:]

@@ -196,15 +196,12 @@ class CpuEpoch:
         known = frame.known
         if all(known.get(i) is state[name] for i, (name, _, _) in enumerate(self.states, first)):
             return
-        seen: set[int] = set()
-        for i, (name, shape, dtype) in enumerate(self.states, first):
-            array = resident(np.asarray(state[name], dtype))
+        arrays = [np.asarray(state[name], dtype) for name, _, dtype in self.states]
+        for array, (name, shape, _) in zip(arrays, self.states, strict=True):
             if array.shape != shape:
                 raise ShapeError(f"state {name!r} has shape {array.shape}, the program wants {shape}")
-            if array.ctypes.data in seen:
-                array = resident(np.array(array))
-            seen.add(array.ctypes.data)
-            state[name] = known[i] = array
+        for i, array in enumerate(resident(arrays), first):
+            state[self.states[i - first][0]] = known[i] = array
             frame.table[i] = array.ctypes.data
 
 
@@ -259,7 +256,8 @@ class CpuFunction(Function):
 
     def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
         """The same values for the inputs from ``first`` on, laid out so that a call need not copy them."""
-        return [resident(a) if wide else a for a, wide in zip(arrays, self.padded[first:], strict=True)]
+        wide = iter(resident([a for a, w in zip(arrays, self.padded[first:], strict=True) if w]))
+        return [next(wide) if w else a for a, w in zip(arrays, self.padded[first:], strict=True)]
 
     def _fitting(self, i: int, value: Any) -> Array:
         shape, dtype = self.specs[i]
@@ -268,4 +266,4 @@ class CpuFunction(Function):
             x = self.inputs[i]
             name = x.meta.get("name", x.primitive.name)
             raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
-        return resident(array) if self.padded[i] else np.ascontiguousarray(array)
+        return resident([array])[0] if self.padded[i] else np.ascontiguousarray(array)

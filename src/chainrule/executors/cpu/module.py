@@ -197,7 +197,7 @@ def _tile_function(
     e.position = Position(tuple(Index(i) for i in lead), None, 0)
     e.position = Position((*e.position.indices, Index(row), Index(column)), None, lanes)
     left, top = (Value("%a", PTR), a.layout), (Value("%b", PTR), right.layout)
-    emit_tile(kernel, e, tile, left, top, row, column, lanes, prefetch=True)
+    emit_tile(kernel, e, tile, left, top, row, column, lanes)
     parameters = [
         "ptr noalias %a",
         "ptr noalias %b",
