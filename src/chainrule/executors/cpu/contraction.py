@@ -131,10 +131,8 @@ def emit_tile(
     their matrices."""
     b = e.b
     element = scalar_type(kernel.product.dtype)
-    asks = _wanted_rows(kernel, e, tile, row, column, lanes) if prefetch else None
-    sums = _sums(
-        b, tile, a, right, row, column, lanes, element.scalar, kernel.product.inputs[0].shape[-1], asks
-    )
+    inner, ask = kernel.product.inputs[0].shape[-1], _asking(kernel, e, tile, row, column, lanes)
+    sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, inner, ask)
     operations = len(kernel.nodes) - 1
     lead = len(kernel.product.shape) - 2
     wanted = [(node, kernel.axes) for node, _ in kernel.stores]
