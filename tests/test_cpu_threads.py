@@ -22,7 +22,8 @@ pytest.importorskip("llvmlite")
 import spmd
 
 from chainrule.errors import ChainruleError, ConfigError
-from chainrule.executors.cpu import threads
+from chainrule.executors.cpu import native, threads
+from chainrule.executors.cpu.target import LLVM_LOCK
 from chainrule.executors.cpu.threads import STATE_WORDS, Team, barrier_state, thread_limit, yield_address
 
 affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not pin")
@@ -210,6 +211,32 @@ def test_several_user_threads_at_once() -> None:
         caller.join()
     assert found == [(300, False)] * 40
     assert threads._pool.runs == 0
+
+
+def test_code_that_is_being_unloaded_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread asks for code after its last user has gone and before it is unmapped."""
+    monkeypatch.setattr(native, "_KEPT", 0)
+    held = [spmd.compiled()]
+    with LLVM_LOCK:
+        dropping = threading.Thread(target=held.clear)
+        dropping.start()
+        while held:  # from here on the other thread waits for the lock
+            time.sleep(0.001)
+        shared = native.counts.shared
+        code = spmd.compiled()
+    dropping.join()
+    assert native.counts.shared == shared
+    state = barrier_state()
+    words = spmd.context(state, 1, 7)
+    assert Team(1).run(code.address("entry"), words.ctypes.data, state) is False
+    assert words[2] == 7
+
+
+@pytest.mark.long
+def test_code_comes_and_goes_while_others_run_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_KEPT", 0)
+    for _ in range(10):
+        test_several_user_threads_at_once()
 
 
 def test_parked_threads_are_used_again_and_do_not_pile_up() -> None:

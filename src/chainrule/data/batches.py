@@ -17,7 +17,7 @@ __all__ = ["Orders", "order", "permutation", "plan"]
 Rows = npt.NDArray[np.int64]
 _BLOCKS = 4096  # of four random words that are made at once: they stay in the processor's cache
 _AHEAD = 1 << 15  # rows of epochs that are ordered before they are asked for
-_WORTH_COMPILING = 1 << 19  # draws in a whole fit: 16 ms of NumPy
+_WORTH_COMPILING = 1 << 17  # draws in a whole fit: 8 ms of NumPy
 _SHORT = 400  # so few rows are sorted as they are
 
 

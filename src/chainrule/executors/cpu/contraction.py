@@ -2,8 +2,8 @@
 
 A tile is ``rows`` × ``vectors`` accumulators. For each k an element of a is broadcast for each row and
 multiplied with consecutive elements of b: a may lie in any strides (a transposed view costs nothing), b lies
-row after row. Each element is summed over k in order, whatever the tile: its bits do not depend on tiles or
-threads.
+row after row. Where b is one column, the lanes lie along k instead. Each element is summed over k in the same
+order, whatever the tile: its bits do not depend on tiles or threads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chainrule.executors.cpu.emit import I64, Builder, Value, const, first_lanes, vector
+from chainrule.executors.cpu.emit import I64, Builder, Type, Value, const, first_lanes, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
 from chainrule.executors.cpu.hoist import hoist
 from chainrule.executors.cpu.kernels import Contraction
@@ -132,7 +132,10 @@ def emit_tile(
     b = e.b
     element = scalar_type(kernel.product.dtype)
     inner, ask = kernel.product.inputs[0].shape[-1], _asking(kernel, e, tile, row, column, lanes)
-    sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, inner, ask)
+    if kernel.product.shape[-1] == 1 and a[1].strides[-1] == 1 and inner >= 2 * lanes:
+        sums = _dots(b, tile, a, right, row, lanes, element.scalar, inner)
+    else:
+        sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, inner, ask)
     operations = len(kernel.nodes) - 1
     lead = len(kernel.product.shape) - 2
     wanted = [(node, kernel.axes) for node, _ in kernel.stores]
@@ -258,3 +261,40 @@ def _sums(
     for k in range(rest):
         sums = multiply(sums, left, top, k)
     return [sums[r * tile.vectors : (r + 1) * tile.vectors] for r in range(tile.rows)]
+
+
+def _dots(
+    b: Builder,
+    tile: Tile,
+    a: tuple[Value, Layout],
+    right: tuple[Value, Layout],
+    row: Value,
+    lanes: int,
+    scalar: str,
+    inner: int,
+) -> list[list[Value]]:
+    """The same for a b of one column: the lanes lie along k, and are added up by halves in the end."""
+    type, element = vector(scalar, lanes), vector(scalar, 0)
+    (a_base, a_layout), (b_base, b_layout) = a, right
+    down, step = a_layout.strides[-2], b_layout.strides[-2]
+    left = b.at(a_base, b.mul(row, const(down, I64)), element)
+    offsets = lane_numbers(vector("i32", lanes), step)
+
+    def multiply(sums: list[Value], left: Value, top: Value, mask: Value | None) -> list[Value]:
+        y = b.gather(top, offsets, mask, type) if step != 1 else _loaded(b, top, mask, type)
+        rows = [b.at(left, r * down, element) for r in range(tile.rows)]
+        return [b.fma(_loaded(b, x, mask, type), y, sum) for x, sum in zip(rows, sums, strict=True)]
+
+    blocks, rest = divmod(inner, lanes)
+    with b.loop(0, blocks, carried=[left, b_base, *[const(0, type)] * tile.rows]) as loop:
+        left, top, *sums = loop.carried
+        sums = multiply(sums, left, top, None)
+        loop.carried = [b.at(left, lanes, element), b.at(top, lanes * step, element), *sums]
+    left, top, *sums = loop.carried
+    if rest:
+        sums = multiply(sums, left, top, first_lanes(rest, lanes))
+    return [[b.splat(b.fold(b.fadd, total), lanes)] for total in sums]
+
+
+def _loaded(b: Builder, address: Value, mask: Value | None, type: Type) -> Value:
+    return b.load(address, type) if mask is None else b.load_masked(address, mask, type)

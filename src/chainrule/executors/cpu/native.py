@@ -8,7 +8,6 @@ time of level 2, the same speed, for the IR is written as it should be executed.
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from chainrule.executors.cpu.target import LLVM_LOCK, Target, host, llvm
 __all__ = ["Counts", "Native", "compile_module", "counts", "object_for"]
 
 CODEGEN_LEVEL = 1
-_KEPT = 256  # modules, of some 40 kB
+_KEPT = 16  # modules, of some 200 kB
 
 
 @dataclass
@@ -55,16 +54,9 @@ class Native:
             _machine(host(), jit=True), use_jit_link=os.name != "nt", suppress_errors=True
         )
         self._trackers = [binding.JITLibraryBuilder().add_object_img(code).link(self._jit, "chainrule")]
-
-    def __del__(self, _lock: Any = LLVM_LOCK, _is_finalizing: Any = sys.is_finalizing) -> None:
-        """Under the lock: a fork must not find LLVM in the middle of this either."""
-        if _is_finalizing():  # the process ends, and its memory with it
-            return
-        with _lock:
-            for tracker in getattr(self, "_trackers", ()):
-                tracker.close()
-            if (jit := getattr(self, "_jit", None)) is not None:
-                jit.close()
+        # Not __del__, which Python runs while weak references still lead here: while it waited for the lock,
+        # `compile_module` in another thread could give out the code that was about to be unmapped.
+        weakref.finalize(self, _unload, self._jit, self._trackers).atexit = False
 
     def address(self, name: str) -> int:
         """Of the function ``name``. Raises `CompilerError` if the module has none."""
@@ -114,9 +106,17 @@ def compile_module(ir: str | Callable[[], str], target: Target, identity: str | 
         return _remember(key, native)
 
 
+def _unload(jit: Any, trackers: list[Any]) -> None:
+    """Under the lock: a fork must not find LLVM in the middle of this either."""
+    with LLVM_LOCK:
+        for tracker in trackers:
+            tracker.close()
+        jit.close()
+
+
 def _remember(key: str, native: Native) -> Native:
-    """The code that was asked for last stays in memory: it is soon asked for again, and taking code out of
-    memory while other threads run theirs has been seen to crash."""
+    """The code that was asked for last stays in memory: a network fitted anew, with another seed, say, is not
+    compiled again where there is no folder to keep objects in."""
     _recent[key] = native
     _recent.move_to_end(key)
     while len(_recent) > _KEPT:
