@@ -17,7 +17,7 @@ from chainrule.train.state import snapshot
 __all__ = ["Trail"]
 
 _LONGEST = 1.0  # seconds of steps that would have to run again
-_SHARE = 400  # of the time of copying the state: the steps on a trail take at least so many times as long
+_SHARE = 1000  # of the time of copying the state: the steps on a trail take at least so many times as long
 
 
 @dataclass(eq=False)
