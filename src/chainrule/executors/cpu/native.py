@@ -16,7 +16,8 @@ from typing import Any
 
 from chainrule.errors import CompilerError, ConfigError
 from chainrule.executors.cpu import cache
-from chainrule.executors.cpu.target import LLVM_LOCK, Target, host, llvm
+from chainrule.executors.cpu.pages import hand_back
+from chainrule.executors.cpu.target import LIBRARY, LLVM_LOCK, Target, host, llvm
 
 __all__ = ["Counts", "Native", "compile_module", "counts", "object_for"]
 
@@ -141,7 +142,9 @@ def _object(ir: str, target: Target, *, jit: bool) -> bytes:
             module.verify()
     except RuntimeError as error:
         raise CompilerError(_explain(str(error), head + ir)) from error
-    return bytes(machine.emit_object(module))
+    code = bytes(machine.emit_object(module))
+    hand_back(LIBRARY)
+    return code
 
 
 def _machine(target: Target, *, jit: bool) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import threading
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import ConfigError, MissingExtraError, nearest
 from chainrule.executors.cpu.emit import I32, I64, Builder, Value, const
+from chainrule.executors.cpu.pages import hand_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,8 @@ NAMED = ("host", "avx512", "avx2", "sse2", "aarch64")
 
 # The first llvmlite that reads `splat (…)` and pointers without a type: LLVM 20.
 OLDEST = (0, 45)
+
+LIBRARY = "libllvmlite."  # what the file begins with in which LLVM lies
 
 # Held by whoever imports or calls LLVM: llvmlite lets one thread in at a time anyhow. A fork waits for it,
 # for the child would inherit LLVM, or the import, in the middle of something and wait for ever.
@@ -156,10 +158,10 @@ def available() -> bool:
 
 def _version() -> tuple[int, ...]:
     try:
-        text = importlib.metadata.version("llvmlite")
-    except importlib.metadata.PackageNotFoundError:
+        import llvmlite  # this loads no LLVM yet; importlib.metadata would take fifty times as long
+    except ImportError:
         return (0,)
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+    return tuple(int(part) for part in llvmlite.__version__.split(".")[:2] if part.isdigit())
 
 
 @functools.cache
@@ -179,6 +181,7 @@ def llvm() -> Any:
             raise MissingExtraError(f"executor cpu: llvmlite does not load ({error}); {remedy}") from error
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
+        hand_back(LIBRARY)
     return binding
 
 
