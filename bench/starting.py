@@ -17,8 +17,9 @@ from bench.results import Results
 
 
 def _start(subject: str, workload: str, epochs: int, cache: str) -> dict[str, Any]:
-    """One process, whose caches lie in the folder ``cache``."""
-    places = {"XDG_CACHE_HOME": cache, "CHAINRULE_CACHE_DIR": cache}
+    """One process, whose caches lie in the folder ``cache``. Its Python may keep bytecode, as an installation
+    does: where the product alone runs from a folder of sources, it alone would be compiled at every start."""
+    places = {"XDG_CACHE_HOME": cache, "CHAINRULE_CACHE_DIR": cache, "PYTHONDONTWRITEBYTECODE": ""}
     peer, began = SUBJECTS[subject], time.time()
     done = subprocess.run(
         [sys.executable, "-m", "bench.start", subject, workload, str(epochs), *peer.modules],
