@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainrule import autodiff, data, datasets, inspect, losses, nn, ops, optim, testing, train
+    from chainrule import autodiff, data, datasets, export, inspect, losses, nn, ops, optim, testing, train
     from chainrule.errors import ChainruleError
     from chainrule.modelfile import load
     from chainrule.network import Network
@@ -24,6 +24,7 @@ __all__ = [
     "autodiff",
     "data",
     "datasets",
+    "export",
     "inspect",
     "load",
     "losses",

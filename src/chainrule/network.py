@@ -456,6 +456,13 @@ class Network:
         }
         write_tensors(path, {**self.state, **(self._slots if optimizer_state else {})}, header)
 
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """An ONNX file for other programs, with weights and post-processing inside; see
+        :func:`chainrule.export.to_onnx`. Needs the package onnx: ``pip install "chainrule[onnx]"``."""
+        from chainrule.export import to_onnx
+
+        to_onnx(self, path)
+
 
 def _is_step(layer: Any) -> bool:
     """Whether a single layer is a step to be numbered, rather than the root of a graph with branches."""
