@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import kernels, published, tables
+from bench import auto, kernels, published, tables
 from bench.family import Family
 from bench.floor import gemm_floor, products
 from bench.gates import GATES, behind, failed
@@ -137,3 +137,30 @@ def test_every_kernel_of_a_step_is_timed(capsys: pytest.CaptureFixture[str]):
     assert len(lines) == int(head.split()[0])
     spent = [float(line.split()[0]) for line in lines]
     assert sum(spent) == pytest.approx(float(total.split()[0]), abs=0.01 * len(lines))
+
+
+def test_every_executor_fits_a_job_cold_and_warm(monkeypatch: pytest.MonkeyPatch):
+    calls, alone = [], auto._alone
+
+    def watched(number: int, executor: str, cache: str) -> tuple[float, str]:
+        before = len(list(Path(cache).rglob("*.object")))
+        found = alone(number, executor, cache)
+        calls.append((executor, found[1], before, len(list(Path(cache).rglob("*.object")))))
+        return found
+
+    monkeypatch.setattr(auto, "_alone", watched)
+    times = auto.measure(0, rounds=1)
+    assert [(executor, chosen) for executor, chosen, *_ in calls[::2]] == [
+        ("reference", "reference"), ("cpu", "cpu"), ("auto", "reference"),
+    ]  # fmt: skip
+    kept = [(before, after) for executor, _, before, after in calls if executor == "cpu"]
+    assert kept[0][0] == 0 < kept[0][1] == kept[1][0] == kept[1][1]
+    assert {kind: t.chosen for kind, t in times.items()} == {"cold": "reference", "warm": "reference"}
+    head, _, line = auto.table([(auto.JOBS[0], times)])
+    assert head.count("|") == line.count("|")
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(1.05, "1.05"), (1.2, "**1.20**")])
+def test_a_choice_that_costs_too_much_is_bold(seconds: float, shown: str):
+    times = auto.Times({"reference": 1.0, "cpu": 2.0, "auto": seconds}, "reference")
+    assert auto.table([(auto.JOBS[0], {"cold": times, "warm": times})])[-1].split(" | ")[6] == shown

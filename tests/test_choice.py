@@ -28,6 +28,15 @@ def test_more_work_costs_more_on_both():
     assert large.cpu < large.reference
 
 
+def test_work_on_large_float64_arrays_counts_twice():
+    works = [
+        work_of([ops.exp(x @ x)]) for x in (ops.input("x", (800, 800), d) for d in ("float32", "float64"))
+    ]
+    assert works[1].reference == pytest.approx(2 * works[0].reference, rel=0.01)
+    assert works[1].cpu == pytest.approx(2 * works[0].cpu, rel=0.01)
+    assert works[1].compile == works[0].compile
+
+
 def test_views_and_constants_cost_nothing():
     x = ops.input("x", (64, 100))
     assert work_of([ops.broadcast(ops.reshape(x, (64, 1, 100)), (64, 5, 100)).T]).reference == 0
@@ -42,7 +51,7 @@ def test_few_steps_are_walked_and_many_compiled():
 
 
 def test_a_second_program_to_compile_moves_the_limit():
-    work = Work(reference=500.0, cpu=5.0, compile=1e5)
+    work = Work(reference=500.0, cpu=5.0, compile=8e4)
     assert choose(work, 400, programs=1)[0] == "cpu"
     assert choose(work, 400, programs=2)[0] == "reference"
 

@@ -19,7 +19,7 @@ def chosen() -> str:
     return os.environ.get("BENCH_EXECUTOR") or ("cpu" if "cpu" in EXECUTORS else "reference")
 
 
-def network(w: Workload) -> Any:
+def network(w: Workload, dtype: str = "float32") -> Any:
     import chainrule as cr
 
     steps: list[Any] = []
@@ -30,7 +30,7 @@ def network(w: Workload) -> Any:
         steps.append(getattr(cr.ops, w.activation))
         if w.dropout:
             steps.append(cr.nn.Dropout(w.dropout))
-    net = cr.Network(*steps, cr.nn.Dense(w.sizes[-1])).build(w.sizes[0])
+    net = cr.Network(*steps, cr.nn.Dense(w.sizes[-1]), dtype=dtype).build(w.sizes[0])
     for i, (weight, bias) in enumerate(w.weights()):
         net[f"dense_{i}/W"], net[f"dense_{i}/b"] = weight, bias
     return net

@@ -14,11 +14,12 @@ from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE
 __all__ = ["Work", "choose", "work_of"]
 
 _NODE = 1.6, 0.02  # microseconds for a node, however small: of the reference, of compiled code
-_FLOP = 1e-5, 9e-6  # for one floating-point operation of a product
-_ELEMENT = 3e-4, 1e-4  # for one element of anything else
+_FLOP = 1e-5, 9e-6  # for one floating-point operation of a product; float64: twice
+_ELEMENT = 3e-4, 1e-4  # for one element of anything else; float64: twice
 _BIT = 1e-2, 5e-4  # for one random number
-_START = 6e4  # what compiling costs at least: loading the compiler
-_COMPILED = 8e2  # and for each node
+_START = 1e5  # loading the compiler
+_PROGRAM = 5e4  # what compiling a program costs at least
+_COMPILED = 2.5e2  # and for each node
 _FREE = frozenset({INPUT, CONSTANT, BROADCAST, RESHAPE, TRANSPOSE})
 
 
@@ -46,18 +47,19 @@ def work_of(outputs: Iterable[Expr]) -> Work:
             continue
         nodes += 1
         size = sum(s.size for s in node.outputs)
+        words = max(node.outputs[0].dtype.itemsize // 4, 1)
         if node.primitive is MATMUL:
-            flops += 2 * size * node.inputs[0].shape[-1]
+            flops += 2 * size * node.inputs[0].shape[-1] * words
         elif node.primitive is RANDOM_BITS:
             bits += size
         else:
-            elements += size if node.primitive in ELEMENTWISE else _most(node)
+            elements += (size if node.primitive in ELEMENTWISE else _most(node)) * words
     counts = nodes, flops, elements, bits
     reference, cpu = (
         sum(n * cost[i] for n, cost in zip(counts, (_NODE, _FLOP, _ELEMENT, _BIT), strict=True))
         for i in (0, 1)
     )
-    return Work(reference, cpu, _COMPILED * nodes)
+    return Work(reference, cpu, _PROGRAM + _COMPILED * nodes)
 
 
 def _most(node: Expr) -> int:
