@@ -16,7 +16,7 @@ import elf
 import spmd
 
 from chainrule.errors import CompilerError, ConfigError, MissingExtraError
-from chainrule.executors.cpu import native, target
+from chainrule.executors.cpu import codegen, target
 from chainrule.executors.cpu.emit import FLOAT, I64, PTR, Builder, Value, const
 from chainrule.executors.cpu.native import compile_module, counts, object_for
 from chainrule.executors.cpu.target import NAMED, Target, describe_host, host, llvm, named, runs_here
@@ -100,7 +100,7 @@ def width_of(target: Target) -> str:
 }}"""
     binding = llvm()
     module = binding.parse_assembly(ir, context=binding.create_context())
-    return str(native._machine(target, jit=False).emit_assembly(module))
+    return str(codegen.machine_for(target, jit=False).emit_assembly(module))
 
 
 @pytest.mark.parametrize(("name", "register"), [("avx512", "zmm"), ("avx2", "ymm"), ("sse2", "xmm")])

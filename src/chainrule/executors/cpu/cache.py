@@ -31,7 +31,7 @@ from pathlib import Path
 __all__ = ["ObjectCache", "default_folder", "key", "object_cache"]
 
 LIMIT = 256 << 20  # bytes of all entries together
-FORMAT = b"chainrule object 1\n"
+FORMAT = b"chainrule objects 2\n"
 CHECKSUM = 32  # bytes
 SUFFIX = ".object"
 LEFT_BEHIND = 3600.0  # seconds after which a temporary file is nobody's

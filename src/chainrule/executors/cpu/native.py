@@ -1,8 +1,7 @@
 """Native code: LLVM IR text in, addresses of functions out.
 
-IR → object file (kept on disk by `cache`) → memory. Fresh and kept objects take the same way into memory, so
-that what is tested is what runs. No IR pass runs and the code generator works at level 1: half the compile
-time of level 2, the same speed, for the IR is written as it should be executed.
+IR → object files (`codegen`, kept on disk by `cache`) → memory. Fresh and kept objects take the same way into
+memory, so that what is tested is what runs.
 """
 
 from __future__ import annotations
@@ -10,18 +9,19 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chainrule.errors import CompilerError, ConfigError
 from chainrule.executors.cpu import cache
+from chainrule.executors.cpu.codegen import CODEGEN_LEVEL, machine_for, object_of, objects_of
 from chainrule.executors.cpu.pages import hand_back
 from chainrule.executors.cpu.target import LIBRARY, LLVM_LOCK, Target, host, llvm
+from chainrule.executors.cpu.threads import thread_limit
 
 __all__ = ["Counts", "Native", "compile_module", "counts", "object_for"]
 
-CODEGEN_LEVEL = 1
 _KEPT = 16  # modules, of some 200 kB
 
 
@@ -46,15 +46,19 @@ class Native:
     __slots__ = ("__weakref__", "_addresses", "_jit", "_trackers", "size")
 
     def __init__(self, code: bytes) -> None:
+        """``code``: objects as the cache keeps them."""
         binding = llvm()
         self.size = len(code)
         self._addresses: dict[str, int] = {}
         # JITLink puts all sections of an object side by side, as AArch64's addressing needs; it lacks parts
         # of what Windows needs, where the older linker stays.
         self._jit = binding.create_lljit_compiler(
-            _machine(host(), jit=True), use_jit_link=os.name != "nt", suppress_errors=True
+            machine_for(host(), jit=True), use_jit_link=os.name != "nt", suppress_errors=True
         )
-        self._trackers = [binding.JITLibraryBuilder().add_object_img(code).link(self._jit, "chainrule")]
+        builder = binding.JITLibraryBuilder()
+        for part in _parted(code):
+            builder.add_object_img(part)
+        self._trackers = [builder.link(self._jit, "chainrule")]
         # Not __del__, which Python runs while weak references still lead here: while it waited for the lock,
         # `compile_module` in another thread could give out the code that was about to be unmapped.
         weakref.finalize(self, _unload, self._jit, self._trackers).atexit = False
@@ -97,7 +101,8 @@ def compile_module(ir: str | Callable[[], str], target: Target, identity: str | 
         kept = cache.object_cache()
         code = kept.get(key) if kept is not None else None
         if code is None:
-            code = _object(ir if isinstance(ir, str) else ir(), target, jit=True)
+            code = _joined(objects_of(ir if isinstance(ir, str) else ir(), target, thread_limit()))
+            hand_back(LIBRARY)
             counts.compiled += 1
             if kept is not None:
                 kept.put(key, code)
@@ -128,53 +133,21 @@ def _remember(key: str, native: Native) -> Native:
 def object_for(ir: str, target: Target) -> bytes:
     """An object file for any target, also one that does not run here; never from the cache."""
     with LLVM_LOCK:
-        return _object(ir, target, jit=False)
-
-
-def _object(ir: str, target: Target, *, jit: bool) -> bytes:
-    binding, machine = llvm(), _machine(target, jit=jit)
-    # Alignments that are not written out follow from the data layout, so it must come before everything.
-    head = f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n'
-    context = binding.create_context()  # types and constants of this module go when it goes
-    try:
-        module = binding.parse_assembly(head + ir, context=context)
-        if os.environ.get("CHAINRULE_VERIFY", "0") not in ("", "0"):
-            module.verify()
-    except RuntimeError as error:
-        raise CompilerError(_explain(str(error), head + ir)) from error
-    code = bytes(machine.emit_object(module))
-    hand_back(LIBRARY)
+        code = object_of(ir, target, jit=False)
+        hand_back(LIBRARY)
     return code
 
 
-def _machine(target: Target, *, jit: bool) -> Any:
-    binding = llvm()
-    if target.family != host().family:
-        binding.initialize_all_targets()
-        binding.initialize_all_asmprinters()
-    return binding.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu,
-        features=target.features,
-        opt=CODEGEN_LEVEL,
-        jit=jit,
-        reloc="default" if jit else "pic",
-        codemodel="jitdefault" if jit else "default",
-    )
+# ------------------------------------------------------------------ objects in one entry of the cache
 
 
-def _explain(message: str, ir: str) -> str:
-    """LLVM's message with the offending line and the function around it."""
-    lines = ir.split("\n")
-    where = ""
-    for part in message.split("<string>:")[1:]:
-        number = part.partition(":")[0]
-        if number.isdigit() and 0 < int(number) <= len(lines):
-            row = int(number) - 1
-            around = next((text for text in reversed(lines[: row + 1]) if text.startswith("define")), "")
-            where = f"; line: {lines[row].strip()!r}, in: {around.partition('(')[0]!r}"
-            break
-    reason = " ".join(message.split())[:500]
-    return (
-        f"executor cpu: the compiler wrote IR that LLVM refuses: {reason}{where}. This is a fault of "
-        'chainrule, please report it; executor="reference" runs the same graph'
-    )
+def _joined(objects: Sequence[bytes]) -> bytes:
+    """Each after its length."""
+    return b"".join([len(x).to_bytes(8, "little") + x for x in objects])
+
+
+def _parted(code: bytes) -> Iterator[bytes]:
+    while code:
+        stop = 8 + int.from_bytes(code[:8], "little")
+        yield code[8:stop]
+        code = code[stop:]
