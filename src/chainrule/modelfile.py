@@ -24,6 +24,7 @@ _CLOSED_TABLE: dict[str, type] = {
     **nn.INITS,
     **losses.LOSSES,
     **optim.OPTIMIZERS,
+    **optim.SOLVERS,
     **optim.AVERAGES,
     "Group": optim.Group,
 }
@@ -107,7 +108,7 @@ def _loss(found: Any) -> Any:
 
 
 def _tensors(
-    model: Model, optimizer: optim.Rule | None, arrays: dict[str, Array]
+    model: Model, optimizer: optim.Rule | optim.Solver | None, arrays: dict[str, Array]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """(parameters and running statistics, the optimizer's slots if the file has them), all as declared."""
     known: dict[str, Any] = {**model.parameters, **model.buffers}

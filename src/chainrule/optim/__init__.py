@@ -11,6 +11,7 @@ from chainrule.optim.adaptive import AdaDelta, AdaGrad, RMSProp
 from chainrule.optim.average import AVERAGES, EMA, SWA, Average
 from chainrule.optim.clip import clip_by_norm, clip_by_value, global_norm
 from chainrule.optim.descent import SGD, Momentum, Nesterov
+from chainrule.optim.lbfgs import LBFGS
 from chainrule.optim.muon import Muon, orthogonalize
 from chainrule.optim.rule import Group, Rate, Rule, Slots, Trainable
 from chainrule.optim.schedules import (
@@ -26,6 +27,7 @@ from chainrule.optim.schedules import (
     WarmUp,
 )
 from chainrule.optim.sign import Lion
+from chainrule.optim.solver import Iterate, Solver
 from chainrule.optim.walk import (
     Setting,
     apply_rule,
@@ -41,9 +43,11 @@ from chainrule.optim.walk import (
 __all__ = [
     "AVERAGES",
     "EMA",
+    "LBFGS",
     "OPTIMIZERS",
     "SCHEDULES",
     "SGD",
+    "SOLVERS",
     "SWA",
     "AMSGrad",
     "AdaDelta",
@@ -55,6 +59,7 @@ __all__ = [
     "Cosine",
     "Exponential",
     "Group",
+    "Iterate",
     "Length",
     "Linear",
     "Lion",
@@ -69,6 +74,7 @@ __all__ = [
     "Schedule",
     "Setting",
     "Slots",
+    "Solver",
     "Step",
     "Trainable",
     "WarmUp",
@@ -94,19 +100,31 @@ OPTIMIZERS: dict[str, type[Rule]] = {
         SGD, Momentum, Nesterov, AdaGrad, AdaDelta, RMSProp, Adam, AdamW, AMSGrad, NAdam, Lion, Muon,
     )
 }  # fmt: skip
-"""Every optimizer by class name. One list drives the tests: whatever is added inherits every check."""
+"""Every rule by class name. One list drives the tests: whatever is added inherits every check."""
+
+SOLVERS: dict[str, type[Solver]] = {"LBFGS": LBFGS}
+"""Every solver by class name: what works on all data at once, and needs no learning rate."""
 
 
-def resolve_optimizer(optimizer: Rule | str, learning_rate: Rate | None = None) -> Rule:
-    """A rule as it is, or one with its defaults by name; case, ``_`` and ``-`` do not matter.
+def resolve_optimizer(optimizer: Rule | Solver | str, learning_rate: Rate | None = None) -> Rule | Solver:
+    """A rule or solver as it is, or one with its defaults by name; case, ``_`` and ``-`` do not matter.
 
-    learning_rate    replaces the rule's own, if given
+    learning_rate    replaces the rule's own, if given; a solver has none, so that is a ConfigError
 
     >>> resolve_optimizer("adamw", learning_rate=0.01) == AdamW(0.01)
     True
+    >>> resolve_optimizer("l-bfgs").memory
+    10
     """
-    rule: Rule = _resolve(optimizer, OPTIMIZERS, Rule, "optimizer")
-    return rule if learning_rate is None else replace(rule, learning_rate=learning_rate)
+    if isinstance(optimizer, Solver):
+        found: Rule | Solver = optimizer
+    else:
+        found = _resolve(optimizer, {**OPTIMIZERS, **SOLVERS}, Rule, "optimizer")
+    if learning_rate is None:
+        return found
+    if isinstance(found, Solver):
+        raise ConfigError(f"{type(found).__name__} searches for its step lengths; leave learning_rate out")
+    return replace(found, learning_rate=learning_rate)
 
 
 def resolve_schedule(schedule: Schedule | str) -> Schedule:

@@ -6,6 +6,7 @@ import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import cast as typed
 
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.graph.expr import Expr
@@ -14,6 +15,7 @@ from chainrule.ops import cast, square
 from chainrule.ops import sum as total
 from chainrule.optim.clip import clip_by_norm, clip_by_value, limit_unit_norms, shrink
 from chainrule.optim.rule import Group, Rate, Rule, Slots, Trainable
+from chainrule.optim.solver import Solver
 from chainrule.spec import Spec
 
 __all__ = [
@@ -41,7 +43,7 @@ class Setting:
     max_norm      None where there is no limit
     """
 
-    rule: Rule
+    rule: Rule | Solver
     rate: str
     weight_decay: float
     l2: float
@@ -52,7 +54,7 @@ class Setting:
 # ------------------------------------------------------------------ which settings each parameter has
 
 
-def settings(rule: Rule, parameters: Mapping[str, Trainable]) -> dict[str, Setting]:
+def settings(rule: Rule | Solver, parameters: Mapping[str, Trainable]) -> dict[str, Setting]:
     """The setting of every parameter that is trained, by name; frozen ones are left out.
 
     Raises ConfigError for a group whose pattern matches nothing.
@@ -72,13 +74,13 @@ def settings(rule: Rule, parameters: Mapping[str, Trainable]) -> dict[str, Setti
     return found
 
 
-def _group(rule: Rule, name: str) -> Group:
+def _group(rule: Rule | Solver, name: str) -> Group:
     """The first group that matches, else one that inherits everything."""
     return next((g for g in rule.groups if fnmatch.fnmatchcase(name, g.pattern)), Group("*"))
 
 
-def _setting(rule: Rule, delegate: str | None, group: Group, parameter: Trainable) -> Setting:
-    own: Rule = getattr(rule, delegate) if delegate else rule
+def _setting(rule: Rule | Solver, delegate: str | None, group: Group, parameter: Trainable) -> Setting:
+    own: Rule | Solver = getattr(rule, delegate) if delegate else rule
     decays = parameter.role in _DECAYED or group.biases
     column_norms = parameter.role == "weight" and parameter.spec.ndim >= 2
     limit = own.max_norm if group.max_norm is None else group.max_norm
@@ -125,7 +127,7 @@ def _slot_name(slot: str, parameter: str) -> str:
     return f"optimizer/{slot}/{parameter}"
 
 
-def slot_specs(rule: Rule, parameters: Mapping[str, Trainable]) -> dict[str, Spec]:
+def slot_specs(rule: Rule | Solver, parameters: Mapping[str, Trainable]) -> dict[str, Spec]:
     """The slots of every trained parameter, by name; all start at 0."""
     found = {}
     for name, setting in settings(rule, parameters).items():
@@ -137,7 +139,7 @@ def slot_specs(rule: Rule, parameters: Mapping[str, Trainable]) -> dict[str, Spe
     return found
 
 
-def averaged(rule: Rule, names: Iterable[str]) -> dict[str, str]:
+def averaged(rule: Rule | Solver, names: Iterable[str]) -> dict[str, str]:
     """Parameter → the slot that holds its average; empty where nothing is averaged."""
     if rule.average is None:
         return {}
@@ -174,7 +176,7 @@ def _has_slots(rule: Rule, name: str, slots: Mapping[str, Expr]) -> bool:
     return all(_slot_name(slot, name) in slots for slot in rule.slots)
 
 
-def penalty(rule: Rule, θ: Mapping[str, Expr], parameters: Mapping[str, Trainable]) -> Expr | None:
+def penalty(rule: Rule | Solver, θ: Mapping[str, Expr], parameters: Mapping[str, Trainable]) -> Expr | None:
     """Σ ½α‖w‖² over the weights with ``l2``, a scalar to add to the loss; None where there are none."""
     found: Expr | None = None
     for name, setting in settings(rule, parameters).items():
@@ -224,7 +226,8 @@ def _step(
     setting: Setting, name: str, θ: Expr, g: Expr, slots: Mapping[str, Expr], t: Expr, η: Expr
 ) -> tuple[Expr, dict[str, Expr]]:
     """One parameter: decay, formula, what keeps its norms in bounds."""
-    rule, s = setting.rule, _slots_of(setting.rule, name, slots)
+    rule = typed(Rule, setting.rule)  # a solver takes no such steps
+    s = _slots_of(rule, name, slots)
     decayed = θ - η * setting.weight_decay * θ if setting.weight_decay else θ
     new, remembered = rule.update(decayed, g, s, t, η)
     _check(rule, new, θ, remembered, s)

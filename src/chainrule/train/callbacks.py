@@ -87,13 +87,15 @@ class Chunk:
 class EpochEnd:
     """An epoch, done. ``metrics`` holds "loss", "learning_rate", "seconds", the metrics, and "val_…" of each.
 
-    ``keep()`` marks the present parameters as those that the fit returns.
+    ``keep()`` marks the present parameters as those that the fit returns; ``state()`` lends them, with the
+    running statistics, by name: to be read before the next step, never changed.
     """
 
     epoch: int
     step: int
     metrics: Mapping[str, float]
     keep: Callable[[], None]
+    state: Callable[[], Mapping[str, Array]] = dict
 
 
 class Callback:

@@ -283,7 +283,7 @@ class Fit:
         at.epoch, at.batch, at.sums, at.seconds = at.epoch + 1, 0, {}, 0.0
         if not self.callbacks:
             return False
-        end = EpochEnd(at.epoch - 1, self.steps, row, self._keep)
+        end = EpochEnd(at.epoch - 1, self.steps, row, self._keep, self._present)
         return self._asked([c.epoch(end) for c in self.callbacks])  # each is asked, whatever another says
 
     def _keep(self) -> None:
@@ -292,6 +292,12 @@ class Fit:
         self._settle()
         self.kept = snapshot(self._evaluated())
         self.history.kept = self.position.epoch - 1
+
+    def _present(self) -> dict[str, Array]:
+        if self.spans:
+            raise ConfigError(_TOO_LATE.format("looks at the parameters of an epoch"))
+        self._settle()
+        return self._evaluated()
 
     def _asked(self, answers: list[bool | None]) -> bool:
         if any(answers) and self.spans:

@@ -86,7 +86,7 @@ class Objective:
     losses: Mapping[str, Function]
     metrics: Mapping[str, str | Function]
     targets: Mapping[str, Spec]  # one sample of each target
-    optimizer: optim.Rule | None = None
+    optimizer: optim.Rule | optim.Solver | None = None
     masks: bool = False  # whether training meets weights of 0, which must hide a loss that is not finite
 
     def target_inputs(self, batch: int) -> dict[str, Expr]:
@@ -115,7 +115,7 @@ class Objective:
         return found
 
     @property
-    def rule(self) -> optim.Rule:
+    def rule(self) -> optim.Rule | optim.Solver:
         """The optimizer, which training needs and evaluation does not."""
         if self.optimizer is None:
             raise ConfigError("this objective has no optimizer: it can be evaluated, not trained")
@@ -134,6 +134,8 @@ class Objective:
     def training(self, batch: int, watches: Sequence[Watch] = ()) -> Program:
         """One step: forward, backward, update; the loss is the batch's weighted mean plus penalties."""
         rule, step = self.rule, self._forward(batch)
+        if isinstance(rule, optim.Solver):
+            raise ConfigError(f"{type(rule).__name__} takes no steps on batches; it has a loop of its own")
         θ, slots = step.θ, step.slots
         seen = {**step.run.outputs, **θ}
         g = _gradients(step.delivered["objective"], θ, seen, watches)
@@ -150,6 +152,19 @@ class Objective:
             state=[*step.run.inputs.values(), *slots.values()],
             updates={**new_θ, **new_slots, **buffers},
             healthy=is_finite(delivered["objective"]),
+        )
+
+    def whole(self, batch: int) -> Program:
+        """The mean loss of a batch with penalties, and its gradient (``"gradient:…"``), without any update:
+        what a solver asks for."""
+        step = self._forward(batch)
+        trained = {name: step.θ[name] for name in optim.settings(self.rule, self.model.parameters)}
+        g = gradient(step.delivered["objective"], list(trained.values()))
+        return Program(
+            outputs={**step.delivered, **{f"gradient:{n}": v for n, v in zip(trained, g, strict=True)}},
+            batch=step.batch,
+            scalars=[step.run.seed, step.run.step],
+            state=[*step.run.inputs.values()],
         )
 
     def _forward(self, batch: int) -> _Forward:

@@ -19,6 +19,7 @@ from chainrule.train.callbacks import Callback
 from chainrule.train.loop import Data, Fit
 from chainrule.train.objective import Model, Objective
 from chainrule.train.progress import Progress
+from chainrule.train.solve import Solve
 from chainrule.train.state import snapshot
 
 __all__ = [
@@ -53,7 +54,7 @@ class Request:
     """What a person asks of a fit: the arguments of ``Network.fit``."""
 
     loss: Any = None
-    optimizer: optim.Rule | str = "adam"
+    optimizer: optim.Rule | optim.Solver | str = "adam"
     learning_rate: optim.Rate | None = None
     epochs: int = 10
     batch_size: int = 32
@@ -96,7 +97,7 @@ class Request:
 
 def prepare_fit(
     asked: Request, model: Model, inputs: dict[str, Array], y: Any, state: Mapping[str, Array], seed: int
-) -> Fit:
+) -> Fit | Solve:
     """A fit that has not begun: checked data, the objective, parameters and fresh optimizer slots."""
     rule = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
     if not optim.settings(rule, model.parameters):
@@ -105,6 +106,10 @@ def prepare_fit(
     data, losses = prepare_data(inputs, y, asked.sample_weight, asked.loss, model)
     data, held = _with_validation(asked.validation, data, losses, model, seed)
     targets = sample_specs(data.targets)
+    if isinstance(rule, optim.Solver):
+        return _solve(
+            asked, rule, model, losses, data, None if held is None else _as_trained_on(held, targets), state
+        )
     full, tail = door.plan(len(data), int(asked.batch_size), merge_single=model.batch_statistics)
     per_epoch = full + (tail > 0)
     averaging = optim.resolve_average(rule, int(asked.epochs) * per_epoch, per_epoch)
@@ -132,6 +137,28 @@ def prepare_fit(
         executor=asked.executor,
         threads=asked.threads,
         checkpoint_every=asked.checkpoint_every,
+    )
+
+
+def _solve(
+    asked: Request, solver: optim.Solver, model: Model, losses: Mapping[str, Any], data: Data,
+    held: Data | None, state: Mapping[str, Array],
+) -> Solve:  # fmt: skip
+    """The fit of a solver, which sees all data at once."""
+    if asked.augment is not None or asked.schedule is not None:
+        what = "schedule" if asked.augment is None else "augment"
+        raise ConfigError(f"{what} is of steps on batches; {type(solver).__name__} takes none: leave it out")
+    metrics, targets = choose_metrics(asked.metrics, losses), sample_specs(data.targets)
+    return Solve(
+        objective=Objective(model, losses, metrics, targets, solver, masks=True),
+        solver=solver,
+        state=snapshot(state),
+        data=data,
+        epochs=int(asked.epochs),
+        callbacks=asked.callbacks,
+        validation=held,
+        executor=asked.executor,
+        threads=asked.threads,
     )
 
 

@@ -11,6 +11,7 @@ from chainrule import data as batching
 from chainrule.errors import ConfigError, DivergenceError
 from chainrule.executors import Array
 from chainrule.train.loop import Fit
+from chainrule.train.solve import Solve
 from chainrule.train.state import snapshot
 
 __all__ = ["RateTest", "automatic_rate", "choose_rates", "range_test"]
@@ -55,7 +56,7 @@ def _trial(fit: Fit, rates: Array, tried: Collection[str]) -> Array:
     return found["loss"].astype(np.float64) / np.where(found["weight"] > 0, found["weight"], 1)
 
 
-def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateTest:
+def range_test(fit: Fit | Solve, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> RateTest:
     """The learning-rate range test (Smith 2017, section 3.3): the loss while the rate rises geometrically.
 
     The losses are smoothed by a bias-corrected moving average of 0.9; the test ends where the smoothed loss
@@ -63,6 +64,8 @@ def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100
     fastest per decade is told apart from noise too seldom. The first ten steps, of which the average is one
     of few, do not count.
     """
+    if isinstance(fit, Solve):
+        raise ConfigError(f"{type(fit.solver).__name__} has no learning rate to be found")
     if not 0 < low < high < np.inf or not isinstance(steps, int | np.integer) or steps < 1:
         raise ConfigError(f"rates rise from low > 0 to high in some steps, got {low}, {high} and {steps}")
     rates = np.geomspace(low, high, steps)
@@ -83,9 +86,9 @@ def range_test(fit: Fit, low: float = 1e-6, high: float = 10.0, steps: int = 100
     return RateTest(rates[: len(curve)], curve, float(rates[start + int(np.argmin(curve[start:]))]) / 10)
 
 
-def choose_rates(fit: Fit) -> None:
+def choose_rates(fit: Fit | Solve) -> None:
     """Puts a number in the place of every ``"auto"``."""
-    if "auto" in fit.rates.values():
+    if isinstance(fit, Fit) and "auto" in fit.rates.values():
         rate = automatic_rate(fit)
         fit.rates = {name: rate if r == "auto" else r for name, r in fit.rates.items()}
         fit.note = f"learning rate {rate:g} chosen by trial"

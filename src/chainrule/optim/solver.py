@@ -1,0 +1,72 @@
+"""Solver: an optimizer that asks for the loss over all data and its gradient as often as it likes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.errors import ConfigError, within
+from chainrule.optim.rule import Group, Trainable
+
+__all__ = ["Function", "Iterate", "Solver"]
+
+Vector = npt.NDArray[np.float64]
+Function = Callable[[Vector], tuple[float, Vector]]
+"""x → (f(x), ∇f(x)). A value that is not finite says that x is too far out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """Where a solver has come to.
+
+    step          the length of the last step, in units of the direction it was taken in
+    evaluations   of the function, so far
+    stopped       why this is the last one: "gradient" (small enough), "progress" (no more to be had),
+                  "evaluations" (all used up), "precision" (the function is noise here); else empty
+    """
+
+    x: Vector
+    value: float
+    gradient: Vector
+    step: float
+    evaluations: int
+    stopped: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver(ABC):
+    """An optimizer that is no formula for one step, but a loop around one compiled function: the loss over
+    all data and its gradient. It suits small data and smooth losses; there are no batches and no learning rate.
+
+    l2        α of the penalty ½α‖w‖² in the loss; weights only
+    groups    other penalties for some parameters, or ``frozen``
+    """
+
+    l2: float = 0.0
+    groups: tuple[Group, ...] = ()
+
+    # What a Rule has beside these, for the walk over the parameters.
+    weight_decay: ClassVar[float] = 0.0
+    l1: ClassVar[float] = 0.0
+    max_norm: ClassVar[float | None] = None
+    slots: ClassVar[tuple[str, ...]] = ()
+    scalars: ClassVar[tuple[str, ...]] = ()
+    average: ClassVar[Any] = None
+
+    def __post_init__(self) -> None:
+        within(self, "l2", "[0, inf)")
+        if not isinstance(self.groups, tuple) or not all(isinstance(g, Group) for g in self.groups):
+            raise ConfigError(f"{type(self).__name__}: groups is {self.groups!r}; give a tuple of Group(…)")
+
+    def others(self, parameters: Mapping[str, Trainable]) -> dict[str, str]:
+        """As of a Rule: this solver suits every parameter."""
+        return {}
+
+    @abstractmethod
+    def iterates(self, function: Function, x: Vector) -> Iterator[Iterate]:
+        """From x on, better and better; endless unless ``stopped`` says why. At least one is given."""
