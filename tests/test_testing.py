@@ -118,9 +118,7 @@ def broken_executor(monkeypatch):
             def __call__(self, *arrays):
                 return [change(np.array(v)) for v in super().__call__(*arrays)]
 
-        monkeypatch.setitem(
-            EXECUTORS, "broken", (lambda y, x, threads: Broken(y, x), EXECUTORS["reference"][1])
-        )
+        monkeypatch.setitem(EXECUTORS, "broken", (lambda y, x, *_: Broken(y, x), EXECUTORS["reference"][1]))
 
     return install
 

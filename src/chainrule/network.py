@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import __version__, nn, optim
-from chainrule import losses as loss_room
 from chainrule.config import to_json
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, compile
@@ -21,7 +20,7 @@ from chainrule.storage import write_tensors
 from chainrule.train import Callback, Fit, History, Model, Objective
 from chainrule.train.checkpoint import RunFolder
 from chainrule.train.evaluate import Evaluator
-from chainrule.train.objective import SINGLE
+from chainrule.train.predict import Predictor
 from chainrule.train.prepare import (
     Metrics,
     Request,
@@ -36,8 +35,6 @@ from chainrule.train.rate import RateTest, choose_rates, range_test
 from chainrule.train.state import snapshot
 
 __all__ = ["Network"]
-
-_BLOCKS = (1, 64, 1024)  # predict computes in these sizes, the last block filled up
 
 
 class Network:
@@ -78,15 +75,15 @@ class Network:
         self._slots: dict[str, Array] = {}  # of the last fit's optimizer
         self._taken = 0  # steps that it took
         self._past = 0  # epochs of all fits: shuffles and noise go on from there
-        self._compiled: dict[tuple[int, str], Any] = {}
+        self._predictors: dict[str, Predictor] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """What ``copy.deepcopy`` takes along: everything but compiled functions and the lock."""
-        return {k: v for k, v in vars(self).items() if k not in ("_compiled", "_lock")}
+        return {k: v for k, v in vars(self).items() if k not in ("_predictors", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _compiled={}, _lock=threading.Lock())
+        self.__dict__.update(state, _predictors={}, _lock=threading.Lock())
 
     # ------------------------------------------------------------------ what is inside
 
@@ -105,7 +102,7 @@ class Network:
     def _begin(self, model: Model) -> Network:
         """As if nothing had ever been learned."""
         with self._lock:
-            self.model, self._state, self._compiled = model, model.initial(self.seed), {}
+            self.model, self._state, self._predictors = model, model.initial(self.seed), {}
             self.loss, self.metrics = None, {}
         self.optimizer = self.history = None
         self._slots, self._taken, self._past = {}, 0, 0
@@ -288,8 +285,8 @@ class Network:
         """Takes over what a fit has come to."""
         model = fit.objective.model
         state = {name: fit.state[name] for name in (*model.parameters, *model.buffers)}
-        with self._lock:  # no prediction is compiled for one loss and kept for another
-            self.model, self._state, self._compiled = model, state, {}
+        with self._lock:  # no prediction is made with the state of one fit and the loss of another
+            self.model, self._state, self._predictors = model, state, {}
             self.loss, self.metrics = dict(fit.objective.losses), dict(fit.objective.metrics)
         self.optimizer, self.history = rule, fit.history
         self._slots = {name: a for name, a in fit.state.items() if name not in state}
@@ -366,57 +363,15 @@ class Network:
         return self._run("probabilities", x, executor)
 
     def _run(self, kind: str, x: Any, executor: str) -> Any:
-        model, now = self._built(), self._state
-        arrays = take_inputs(x, self.dtype, model)
-        n = len(next(iter(arrays.values())))
-        block = next((b for b in _BLOCKS if n <= b), _BLOCKS[-1])
-        names, function = self._function(kind, block, self._like_the_fit(executor))
-        state = self._placed(function, len(arrays), now, (*model.parameters, *model.buffers))
-        parts = [
-            function(*[_block(a, k, block) for a in arrays.values()], *state)
-            for k in range(0, max(n, 1), block)
-        ]
-        found = {name: np.concatenate([p[i] for p in parts])[:n] for i, name in enumerate(names)}
-        return found[SINGLE] if list(found) == [SINGLE] else found
+        with self._lock:  # a fit that ends meanwhile replaces all of it at once
+            state, predictor = self._state, self._predictors.get(kind)
+            if predictor is None:
+                predictor = self._predictors[kind] = Predictor(self._built(), self.loss or {}, kind)
+        return predictor(x, state, self._like_the_fit(executor))
 
     def _like_the_fit(self, executor: str) -> str:
         """``"auto"`` computes as the last fit did."""
         return self.history.executor if executor == "auto" and self.history is not None else executor
-
-    def _placed(self, function: Any, inputs: int, now: dict[str, Array], names: Sequence[str]) -> list[Array]:
-        """Parameters and buffers where the function wants them; there they stay, with the same values."""
-        given = [now[name] for name in names]
-        placed: list[Array] = function.place(given, inputs)
-        for name, old, new in zip(names, given, placed, strict=True):
-            if old is not new and now[name] is old:
-                now[name] = new
-        return placed
-
-    def _function(self, kind: str, block: int, executor: str) -> tuple[list[str], Any]:
-        key = (block, f"{kind} {executor}")
-        with self._lock:
-            if key not in self._compiled:
-                self._compiled[key] = self._compile(kind, block, executor)
-            return self._compiled[key]
-
-    def _compile(self, kind: str, block: int, executor: str) -> tuple[list[str], Any]:
-        model = self._built()
-        x = model.batch_inputs(block)
-        outputs, run = model.trace(x, training=False)
-        nodes = dict(outputs)
-        for name, loss in (self.loss or {}).items():
-            if kind != "output" and isinstance(loss, loss_room.Loss):
-                nodes[name] = (
-                    loss.predict(nodes[name]) if kind == "predict" else loss.probabilities(nodes[name])
-                )
-        known = [v for v in (self.loss or {}).values() if isinstance(v, loss_room.Loss)]
-        if kind == "probabilities" and not known:
-            raise ConfigError("predict_proba needs a fit with a loss of classes, such as CrossEntropy")
-        state = [
-            run.inputs[name] if name in run.inputs else model.unused(name)
-            for name in (*model.parameters, *model.buffers)
-        ]
-        return list(nodes), compile(list(nodes.values()), [*x.values(), *state], executor=executor)
 
     # ------------------------------------------------------------------ files
 
@@ -467,12 +422,3 @@ class Network:
 def _is_step(layer: Any) -> bool:
     """Whether a single layer is a step to be numbered, rather than the root of a graph with branches."""
     return type(layer).__name__ in nn.LAYERS and not isinstance(layer, nn.Sequential)
-
-
-def _block(a: Array, start: int, size: int) -> Array:
-    part = a[start : start + size]
-    return (
-        part
-        if len(part) == size
-        else np.concatenate([part, np.zeros((size - len(part), *a.shape[1:]), a.dtype)])
-    )

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 from chainrule.errors import ConfigError, nearest
-from chainrule.executors.choice import choose, work_of
-from chainrule.executors.program import Array, Epoch, Function, Program, State
+from chainrule.executors.choice import Work, choose, work_of
+from chainrule.executors.program import Array, Blocks, Epoch, Function, Program, State
 from chainrule.executors.reference import ReferenceEpoch, Walk, evaluate
 from chainrule.graph.expr import Expr
 from chainrule.passes import optimize
@@ -15,10 +15,13 @@ from chainrule.passes import optimize
 __all__ = [
     "EXECUTORS",
     "Array",
+    "Blocks",
     "Epoch",
     "Function",
     "Program",
     "State",
+    "Work",
+    "best",
     "check",
     "compile",
     "decide",
@@ -27,10 +30,13 @@ __all__ = [
     "optimized",
     "plan_function",
     "plan_program",
+    "work_of",
 ]
 
 
-def _reference_function(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None) -> Function:
+def _reference_function(
+    outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None, rows: int
+) -> Function:
     return Walk(outputs, inputs)
 
 
@@ -38,10 +44,12 @@ def _reference_epoch(program: Program, threads: int | None) -> Epoch:
     return ReferenceEpoch(program)
 
 
-def _cpu_function(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None) -> Function:
+def _cpu_function(
+    outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int | None, rows: int
+) -> Function:
     from chainrule.executors.cpu.executor import CpuFunction  # only where it is used: it costs an import
 
-    return CpuFunction(outputs, inputs, threads=threads)
+    return CpuFunction(outputs, inputs, threads=threads, rows=rows)
 
 
 def _cpu_epoch(program: Program, threads: int | None) -> Epoch:
@@ -75,7 +83,16 @@ def decide(executor: str, outputs: Iterable[Expr], steps: float = 1, programs: i
     """
     if check(executor) != "auto":
         return executor, "asked for"
-    name, reason = choose(work_of(outputs), steps, programs)
+    return best(work_of(outputs), steps, programs)
+
+
+def best(work: Work, steps: float = 1, programs: int = 1) -> tuple[str, str]:
+    """The executor that ``"auto"`` takes for so many steps of some work, and why.
+
+    >>> best(Work(reference=900.0, cpu=300.0, compile=1e4), steps=10)[0]
+    'reference'
+    """
+    name, reason = choose(work, steps, programs)
     if name == "cpu" and not _can_compile():
         return "reference", "llvmlite, which compiling needs, is not installed"
     return name, reason
@@ -103,11 +120,17 @@ def _can_compile() -> bool:
 
 
 def compile(
-    outputs: Sequence[Expr], inputs: Sequence[Expr], *, executor: str = "auto", threads: int | None = None
+    outputs: Sequence[Expr],
+    inputs: Sequence[Expr],
+    *,
+    executor: str = "auto",
+    threads: int | None = None,
+    rows: int = 0,
 ) -> Function:
     """A function from arrays, one for each input, to the values of the outputs.
 
     threads    of the executor cpu; without it as many as are worth it
+    rows       so many inputs, the first ones, hold a block of rows, as all outputs do: what ``bound`` needs
 
     >>> import numpy as np
     >>> from chainrule import ops
@@ -118,7 +141,7 @@ def compile(
     """
     found = optimize(outputs)
     make, _ = EXECUTORS[decide(executor, found)[0]]
-    return make(found, list(inputs), threads)
+    return make(found, list(inputs), threads, rows)
 
 
 def epoch(program: Program, *, executor: str = "auto", threads: int | None = None) -> Epoch:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from chainrule.graph.expr import Expr
 
-__all__ = ["Array", "Epoch", "Function", "Program", "State"]
+__all__ = ["Array", "Blocks", "Epoch", "Function", "Program", "State"]
 
 Array = npt.NDArray[Any]
 State = dict[str, Array]
@@ -52,12 +53,59 @@ class Epoch(Protocol):
         """
 
 
+class Blocks(Protocol):
+    """A function whose last arrays are known, applied to block after block of rows of the others.
+
+    arrays    those last ones, where the function reads them: no call copies them
+    """
+
+    arrays: list[Array]
+
+    def __call__(self, rows: Sequence[Array], found: Sequence[Array], start: int, count: int) -> None:
+        """Computes ``count`` blocks, from row ``start`` of ``rows`` on, into the same rows of ``found``.
+
+        All arrays have the dtypes and the shapes of rows that the function takes and gives, lie in C order
+        and have the rows that are asked for: nothing is checked here.
+        """
+
+    def one(self, rows: Sequence[Array]) -> list[Array]:
+        """The outputs for the rows of one block, or for fewer."""
+
+
 class Function(Protocol):
     """A compiled graph: arrays in, arrays out. Safe to call from several threads."""
 
     def __call__(self, *arrays: Any) -> list[Array]: ...
 
-    def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
-        """The same values for the inputs from ``first`` on, laid out so that no call need copy them: for what
-        is given often, such as parameters."""
-        return list(arrays)
+    def bound(self, arrays: Sequence[Array], size: int) -> Blocks:
+        """With these for the last inputs, such as parameters, and blocks of ``size`` rows for the others."""
+        return _Calls(self, list(arrays), size)
+
+
+@dataclass
+class _Calls(Blocks):
+    """One call of a function for every block."""
+
+    function: Function
+    arrays: list[Array]
+    size: int
+
+    def __call__(self, rows: Sequence[Array], found: Sequence[Array], start: int, count: int) -> None:
+        for first in range(start, start + count * self.size, self.size):
+            block = slice(first, first + self.size)
+            for array, value in zip(
+                found, self.function(*(a[block] for a in rows), *self.arrays), strict=True
+            ):
+                array[block] = value
+
+    def one(self, rows: Sequence[Array]) -> list[Array]:
+        n = len(rows[0])
+        values = self.function(*(a if n == self.size else _filled(a, self.size) for a in rows), *self.arrays)
+        return [a[:n] for a in values]
+
+
+def _filled(a: Array, size: int) -> Array:
+    """With rows of zeros up to so many."""
+    whole = np.zeros((size, *a.shape[1:]), a.dtype)
+    whole[: len(a)] = a
+    return whole

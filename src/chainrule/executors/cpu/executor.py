@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from chainrule.executors.cpu.plan import Plan, plan_function, plan_program, want
 from chainrule.executors.cpu.schedule import Schedule
 from chainrule.executors.cpu.target import Target, host
 from chainrule.executors.cpu.threads import Team, barrier_state, native_function
-from chainrule.executors.program import Array, Function, Program, State
+from chainrule.executors.program import Array, Blocks, Function, Program, State
 from chainrule.executors.reference import ReferenceEpoch, Walk
 from chainrule.graph.expr import INPUT, Expr, toposort
 from chainrule.spec import DType
@@ -25,6 +27,8 @@ from chainrule.spec import DType
 __all__ = ["CpuEpoch", "CpuFunction"]
 
 
+_first_byte: Any = ctypes.c_char.from_buffer
+_address_of = ctypes.addressof
 _STEPS, _INDEX = CONTEXT.index("steps"), CONTEXT.index("index")
 
 # ------------------------------------------------------------------ code and its memory
@@ -88,6 +92,8 @@ class _Frame:
             self.context[CONTEXT.index(name)] = value
         self.address = self.context.ctypes.data
         self.known: dict[int, Array | None] = {}  # arrays whose addresses the table holds already
+        self.owner: object = None  # whose arrays they are, where they are not asked for one by one
+        self.mark = None if code.plan.failed is None else self._view(code.plan.failed)
         for buffer in code.constants:
             self._view(buffer)[...] = buffer.value
 
@@ -100,20 +106,30 @@ class _Frame:
         """→ the number of healthy steps."""
         self.done[0] = 0
         self.context[_STEPS], self.context[_INDEX] = steps, index
-        mark = self.code.plan.failed
-        if mark is not None:
-            self._view(mark)[...] = 0
+        self.enter()
+        return int(self.done[0])
+
+    def enter(self) -> None:
+        """As often and with the index as the last time."""
+        if self.mark is not None:
+            self.mark[...] = 0
         if self.code.team.threads == 1:
             self.code.alone(0, self.address)
         else:
             self.code.team.run(self.code.entry, self.address, self.barrier)
-        return int(self.done[0])
 
     @property
     def failed(self) -> bool:
         """Whether an index lay outside."""
-        mark = self.code.plan.failed
-        return mark is not None and bool(self._view(mark))
+        return self.mark is not None and bool(self.mark)
+
+
+def _address(array: Array) -> int:
+    """Of the first byte of an array in C order; sooner than ``array.ctypes`` tells it where one may write."""
+    try:
+        return _address_of(_first_byte(array))
+    except (TypeError, ValueError):  # read-only, or empty
+        return array.ctypes.data
 
 
 # ------------------------------------------------------------------ the executor's two faces
@@ -212,7 +228,10 @@ def _check_rows(index: Array, data: Sequence[Array]) -> None:
 
 
 class CpuFunction(Function):
-    """A compiled graph: arrays in, arrays out. Safe to call from several threads."""
+    """A compiled graph: arrays in, arrays out. Safe to call from several threads.
+
+    rows    so many inputs, the first ones, hold a block of rows, as all outputs do
+    """
 
     def __init__(
         self,
@@ -221,12 +240,13 @@ class CpuFunction(Function):
         *,
         threads: int | None = None,
         target: Target | None = None,
+        rows: int = 0,
     ) -> None:
-        self.outputs, self.inputs = list(outputs), list(inputs)
+        self.outputs, self.inputs, self.rows = list(outputs), list(inputs), rows
         if unknown := [n for n in toposort(outputs) if n.primitive is INPUT and n not in set(inputs)]:
             raise ConfigError(f"input {unknown[0].meta['name']!r} is needed by the graph but was not given")
-        self.padded = wants_padding(outputs, inputs)
-        self.plan = plan_function(outputs, inputs, self.padded, threads)
+        self.padded = wants_padding(outputs, inputs, rows)
+        self.plan = plan_function(outputs, inputs, self.padded, threads, rows)
         self.specs = [(x.shape, x.dtype) for x in inputs]
         self.delivered = [(n.shape, n.dtype) for n in outputs]
         self.code = _Code(self.plan, target or host())
@@ -238,6 +258,7 @@ class CpuFunction(Function):
         frame, held = self.code.take(), list[Array]()  # held until the code has run
         try:
             known, table = frame.known, frame.table
+            frame.owner = None
             for i, a in enumerate(arrays):
                 if a is None or known.get(i) is not a:
                     array = self._fitting(i, a)
@@ -245,7 +266,7 @@ class CpuFunction(Function):
                     table[i] = array.ctypes.data
                     known[i] = array if array is a and self.padded[i] else None
             for i, array in enumerate(found, len(self.inputs)):
-                table[i] = array.ctypes.data
+                table[i] = _address(array)
             frame.run(1, 0)
             failed = frame.failed
         finally:
@@ -254,16 +275,102 @@ class CpuFunction(Function):
             return Walk(self.outputs, self.inputs)(*arrays)
         return found
 
-    def place(self, arrays: Sequence[Array], first: int = 0) -> list[Array]:
-        """The same values for the inputs from ``first`` on, laid out so that a call need not copy them."""
-        wide = iter(resident([a for a, w in zip(arrays, self.padded[first:], strict=True) if w]))
-        return [next(wide) if w else a for a, w in zip(arrays, self.padded[first:], strict=True)]
+    def bound(self, arrays: Sequence[Array], size: int) -> Blocks:
+        if len(arrays) + self.rows != len(self.inputs):
+            raise ConfigError(
+                f"{len(self.inputs) - self.rows} arrays are to be bound, {len(arrays)} were given"
+            )
+        return _CpuBlocks(self, arrays, size)
+
+    def laid(self, arrays: Sequence[Any], first: int) -> list[Array]:
+        """The same values for the inputs from ``first`` on, where and as the code reads them."""
+        given = [self._checked(i, a) for i, a in enumerate(arrays, first)]
+        padded = self.padded[first:]
+        wide = iter(resident([a for a, w in zip(given, padded, strict=True) if w]))
+        return [next(wide) if w else np.asarray(a, order="C") for a, w in zip(given, padded, strict=True)]
 
     def _fitting(self, i: int, value: Any) -> Array:
+        array = self._checked(i, value)
+        return resident([array])[0] if self.padded[i] else np.ascontiguousarray(array)
+
+    def _checked(self, i: int, value: Any) -> Array:
         shape, dtype = self.specs[i]
         array = np.asarray(value, dtype)
         if array.shape != shape:
             x = self.inputs[i]
             name = x.meta.get("name", x.primitive.name)
             raise ShapeError(f"input {name!r} is {x.spec}, an array of shape {array.shape} was given")
-        return resident([array])[0] if self.padded[i] else np.ascontiguousarray(array)
+        return array
+
+
+class _CpuBlocks(Blocks):
+    """All blocks in one native call, which reads and writes the rows where they lie."""
+
+    def __init__(self, function: CpuFunction, arrays: Sequence[Array], size: int) -> None:
+        self.function, self.code, self.size, self.first = function, function.code, size, function.rows
+        self.arrays = function.laid(arrays, self.first)
+        last = len(function.inputs)
+        self.places = [*range(self.first), *range(last, last + len(function.delivered))]
+        self.outer = [*function.specs[: self.first], *function.delivered]
+        self.widths = [math.prod(shape[1:]) * dtype.itemsize for shape, dtype in self.outer]  # bytes of a row
+        self.addresses = np.array([a.ctypes.data for a in self.arrays], np.int64)
+        self.token = object()  # a frame holds it, not the arrays
+        self._stages: list[_Stage] = []
+
+    def __call__(self, rows: Sequence[Array], found: Sequence[Array], start: int, count: int) -> None:
+        code = self.code
+        frame = code.take()
+        try:
+            if frame.owner is not self.token:
+                frame.known.clear()
+                self.fill(frame)
+                frame.owner = self.token
+            for place, array, width in zip(self.places, (*rows, *found), self.widths, strict=True):
+                frame.table[place] = _address(array) + start * width
+            frame.run(count, 0)
+            failed = frame.failed
+        finally:
+            code.give(frame)
+        if failed:
+            self._explained(rows, found, start, count)
+
+    def one(self, rows: Sequence[Array]) -> list[Array]:
+        """Through memory of its own: of little data a copy takes less time than to ask for its address."""
+        try:
+            stage = self._stages.pop()  # nobody else has it now
+        except IndexError:
+            stage = _Stage(self)
+        n = len(rows[0])
+        for place, array in zip(stage.rows, rows, strict=True):
+            if n == self.size:
+                place[...] = array
+            else:
+                place[:n], place[n:] = array, 0
+        stage.frame.enter()
+        if stage.frame.failed:
+            self._explained(stage.rows, stage.found, 0, 1)
+        found = [a.copy() if n == self.size else a[:n].copy() for a in stage.found]
+        self._stages.append(stage)
+        return found
+
+    def fill(self, frame: _Frame) -> None:
+        """Lets a frame know the bound arrays."""
+        frame.table[self.first : self.first + len(self.addresses)] = self.addresses
+
+    def _explained(self, rows: Sequence[Array], found: Sequence[Array], start: int, count: int) -> None:
+        """Lets the reference say which index lay outside."""
+        walk = Walk(self.function.outputs, self.function.inputs)
+        walk.bound(self.arrays, self.size)(rows, found, start, count)
+
+
+class _Stage:
+    """A frame for one block that is copied in and out."""
+
+    def __init__(self, blocks: _CpuBlocks) -> None:
+        self.frame = _Frame(blocks.code)
+        arrays = [np.zeros(shape, dtype) for shape, dtype in blocks.outer]
+        self.rows, self.found = arrays[: blocks.first], arrays[blocks.first :]
+        blocks.fill(self.frame)
+        for place, array in zip(blocks.places, arrays, strict=True):
+            self.frame.table[place] = array.ctypes.data
+        self.frame.context[_STEPS] = 1

@@ -40,8 +40,9 @@ BATCH = 1 << 40
 class Buffer:
     """Memory of one array.
 
-    home     arena: of all threads; private: of each thread; scalar: one value per step, given by the host;
-             data: rows that an index picks; state, input: given by address; ring: one row per step
+    home     arena: of all threads; private: of each thread; scalar: one value per step, given by the host, or
+             one block of a function's rows; data: rows that an index picks; state, input: given by address;
+             ring: one row per step
     place    the byte in the arena, or the number in the table of addresses
     """
 

@@ -100,20 +100,25 @@ def _plan_step(
 # ------------------------------------------------------------------ a function
 
 
-def wants_padding(outputs: Sequence[Expr], inputs: Sequence[Expr]) -> list[bool]:
-    """Which inputs a function wants in padded rows: vectors, and the right sides of products."""
+def wants_padding(outputs: Sequence[Expr], inputs: Sequence[Expr], rows: int = 0) -> list[bool]:
+    """Which inputs a function wants in padded rows: vectors, and the right sides of products; but not the
+    first ``rows``, which are read where they lie."""
     right = {x for node in toposort(lower(outputs)) if node.primitive is MATMUL for x in node.inputs[1:]}
-    return [x in right or x.ndim == 1 for x in inputs]
+    return [i >= rows and (x in right or x.ndim == 1) for i, x in enumerate(inputs)]
 
 
 def plan_function(
-    outputs: Sequence[Expr], inputs: Sequence[Expr], padding: Sequence[bool], threads: int | None = None
+    outputs: Sequence[Expr],
+    inputs: Sequence[Expr],
+    padding: Sequence[bool],
+    threads: int | None = None,
+    rows: int = 0,
 ) -> Plan:
-    """The plan of a function of arrays."""
+    """The plan of a function of arrays. The first ``rows`` inputs move on with every step, as outputs do."""
     lowered, table = lower(outputs), _Table()
-    for x, wide in zip(inputs, padding, strict=True):
+    for i, (x, wide) in enumerate(zip(inputs, padding, strict=True)):
         layout = padded(x.shape, x.dtype) if wide else dense(x.shape, x.dtype)
-        table.leaf(x, Buffer(layout, "input", roomy=wide))
+        table.leaf(x, Buffer(layout, "scalar" if i < rows else "input", roomy=wide))
     return _planned(
         lowered, table, [table.ring(node) for node in lowered], [], threads, batch=1, stepwise=False
     )
