@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from chainrule.export.onnx import to_onnx
+from chainrule.export.torch import load_torch_state, to_torch_state
 
-__all__ = ["to_onnx"]
+__all__ = ["load_torch_state", "to_onnx", "to_torch_state"]

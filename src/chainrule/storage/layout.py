@@ -36,6 +36,7 @@ __all__ = [
     "code_of",
     "header_bytes",
     "parse_header",
+    "parse_public_header",
     "plan_entries",
     "sha256",
 ]
@@ -47,6 +48,13 @@ MAX_DIMENSIONS = 32  # what every NumPy supports
 
 _DTYPES = {"BOOL": "|b1", "U8": "|u1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
+_PUBLIC = {
+    **_DTYPES,
+    "I8": "|i1",
+    "I16": "<i2",
+    "F16": "<f2",
+    "BF16": "<u2",
+}  # what others write; BF16 as bits
 _UNKNOWN_HASH = "0" * 64
 _OURS = ("format", "sha256", "header_sha256")
 
@@ -62,7 +70,7 @@ class Entry(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(_DTYPES[self.code])
+        return np.dtype(_PUBLIC[self.code])
 
 
 class Layout(NamedTuple):
@@ -149,18 +157,36 @@ def parse_header(raw: bytes, data_size: int, shown: str) -> Layout:
 
     Raises ModelFileError for whatever is wrong; ``shown`` names the file.
     """
-    table = _expect_dict(strict_json(raw, f"{shown}: the header"), f"{shown}: the header")
-    metadata = _expect_dict(table.pop("__metadata__", {}), f"{shown}: __metadata__")
-    if bad := [key for key, value in metadata.items() if not isinstance(value, str)]:
-        raise ModelFileError(f"{shown}: __metadata__[{_brief(bad[0])}] is not text: no safetensors file")
+    table, metadata = _parts(raw, shown)
     if "chainrule" not in metadata:
         raise ModelFileError(_foreign(shown, list(table)))
     what = f"{shown}: chainrule's header"
     header = _expect_dict(strict_json(metadata["chainrule"], what), what)
     _check_format(header.get("format"), shown)
     _check_header_hash(header, raw, shown)
+    return _layout(header, table, data_size, shown, _DTYPES)
+
+
+def parse_public_header(raw: bytes, data_size: int, shown: str) -> Layout:
+    """The header of anybody's safetensors file, checked in the same way but for our version and hashes."""
+    table, metadata = _parts(raw, shown)
+    return _layout(metadata, table, data_size, shown, _PUBLIC)
+
+
+def _parts(raw: bytes, shown: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tensors by name, the metadata), as the file has them."""
+    table = _expect_dict(strict_json(raw, f"{shown}: the header"), f"{shown}: the header")
+    metadata = _expect_dict(table.pop("__metadata__", {}), f"{shown}: __metadata__")
+    if bad := [key for key, value in metadata.items() if not isinstance(value, str)]:
+        raise ModelFileError(f"{shown}: __metadata__[{_brief(bad[0])}] is not text: no safetensors file")
+    return table, metadata
+
+
+def _layout(
+    header: dict[str, Any], table: dict[str, Any], data_size: int, shown: str, dtypes: Mapping[str, str]
+) -> Layout:
     try:
-        layout = Layout(header, tuple(_entry(name, fields) for name, fields in table.items()))
+        layout = Layout(header, tuple(_entry(name, fields, dtypes) for name, fields in table.items()))
         _check_places(layout, data_size)
     except ModelFileError as error:
         raise ModelFileError(f"{shown}: {error}") from None
@@ -176,7 +202,7 @@ def _foreign(shown: str, names: list[str]) -> str:
     some = ", ".join(_brief(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
     return (
         f"{shown}: a safetensors file of {len(names)} tensors ({some}) that chainrule did not write: it "
-        "holds no network. Read its arrays with the safetensors package and assign them to a network's state"
+        "holds no network. Read its arrays by chainrule.export.load_torch_state(net, path)"
     )
 
 
@@ -206,19 +232,19 @@ def _expect_dict(value: object, what: str) -> dict[str, Any]:
     return value
 
 
-def _entry(name: str, fields: object) -> Entry:
+def _entry(name: str, fields: object, dtypes: Mapping[str, str]) -> Entry:
     check_tensor_name(name)
     if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
         raise ModelFileError(f"tensor {name!r} is {_brief(fields)}, not dtype, shape and data_offsets")
     code, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not isinstance(code, str) or code not in _DTYPES:
-        known = ", ".join(_DTYPES)
+    if not isinstance(code, str) or code not in dtypes:
+        known = ", ".join(dtypes)
         raise ModelFileError(f"tensor {name!r} has the unknown dtype {_brief(code)}. Known: {known}")
     if not _sizes(shape) or len(shape) > MAX_DIMENSIONS:
         raise ModelFileError(f"tensor {name!r} has the impossible shape {_brief(shape)}")
     if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ModelFileError(f"tensor {name!r} has the impossible data_offsets {_brief(offsets)}")
-    itemsize = np.dtype(_DTYPES[code]).itemsize
+    itemsize = np.dtype(dtypes[code]).itemsize
     # NumPy refuses an empty array too if its other sizes multiply beyond 2**63.
     if itemsize * math.prod(size or 1 for size in shape) >= 2**63:
         raise ModelFileError(f"tensor {name!r} has the impossible shape {_brief(shape)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -27,10 +27,11 @@ from chainrule.storage.layout import (
     code_of,
     header_bytes,
     parse_header,
+    parse_public_header,
     plan_entries,
 )
 
-__all__ = ["read_header", "read_tensors", "write_tensors"]
+__all__ = ["read_header", "read_public_tensors", "read_tensors", "write_tensors"]
 
 _BLOCK = 2**20
 
@@ -112,6 +113,30 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _read_layout(file, size, shown).header
 
 
+def read_public_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a safetensors file that any program may have written, such as a PyTorch model's weights.
+
+    Checked as in :func:`read_tensors`, but for the hashes, which only our files have. float16 and bfloat16
+    become float32, int8 and int16 int32.
+
+    Raises ModelFileError as :func:`read_tensors` does.
+    """
+    shown = os.fspath(path)
+    with _opened(shown) as (file, size):
+        layout = _read_layout(file, size, shown, parse_public_header)
+        arrays = {entry.name: _read_array(file, entry, shown) for entry in layout.in_file_order()}
+    return {e.name: _widened(arrays[e.name], e.code) for e in layout.entries}
+
+
+def _widened(array: np.ndarray[Any, Any], code: str) -> np.ndarray[Any, Any]:
+    """In a dtype that chainrule computes with. The upper half of a float32's bits is a bfloat16."""
+    if code == "BF16":
+        bits = array.astype(np.uint32) << np.uint32(16)
+        return bits.view(np.float32)
+    wider = {"F16": np.float32, "I8": np.int32, "I16": np.int32}.get(code, array.dtype.newbyteorder("="))
+    return array.astype(wider, copy=False)
+
+
 def _little_endian_copy(name: str, array: npt.ArrayLike) -> np.ndarray[Any, Any]:
     """A copy, so that nothing can change between hashing and writing; ``np.array`` keeps 0-d as it is."""
     given = np.asanyarray(array)
@@ -157,7 +182,9 @@ def _expect_regular(status: os.stat_result, path: str) -> None:
         raise ModelFileError(f"{path}: a pipe or a device, not a model file: save it to a file first")
 
 
-def _read_layout(file: BinaryIO, size: int, shown: str) -> Layout:
+def _read_layout(
+    file: BinaryIO, size: int, shown: str, parse: Callable[[bytes, int, str], Layout] = parse_header
+) -> Layout:
     start = file.read(SNIFF_LENGTH)
     if not start:
         raise ModelFileError(f"{shown}: the file is empty: copy or download it again")
@@ -169,7 +196,7 @@ def _read_layout(file: BinaryIO, size: int, shown: str) -> Layout:
         problem = f"truncated: the header has {length} bytes, only {rest} are there"
         raise not_a_model(start, shown, f"{problem}: copy or download it again")
     file.seek(8)
-    return parse_header(file.read(length), rest - length, shown)
+    return parse(file.read(length), rest - length, shown)
 
 
 def _read_array(file: BinaryIO, entry: Entry, shown: str) -> np.ndarray[Any, Any]:
