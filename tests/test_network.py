@@ -97,7 +97,7 @@ def test_warm_start_goes_on_after_a_file(tmp_path):
     one.fit(X, LABELS, epochs=4, **options)
     two = cr.Network(Dense(8), relu, Dense(2), seed=1)
     two.fit(X, LABELS, epochs=2, **options)
-    two.save(tmp_path / "m.safetensors", optimizer_state=True)
+    two.save(tmp_path / "m.safetensors", optimizer=True)
     three = cr.load(tmp_path / "m.safetensors")
     three.fit(X, LABELS, epochs=2, warm_start=True, **options)
     assert all(one[n].tobytes() == three[n].tobytes() for n in one.parameters)
@@ -110,7 +110,7 @@ def test_a_warm_start_needs_the_optimizer_that_it_goes_on_with(classifier, tmp_p
         with pytest.raises(ConfigError, match=r"only one of the two has optimizer/m/dense_0/W, "):
             net.fit(X, LABELS, optimizer=other, warm_start=True, verbose=0)
     net.save(tmp_path / "m")
-    with pytest.raises(ConfigError, match="optimizer_state=True"):
+    with pytest.raises(ConfigError, match="optimizer=True"):
         cr.load(tmp_path / "m").fit(X, LABELS, warm_start=True, verbose=0)
     fresh = cr.Network(Dense(2), seed=0)
     assert len(fresh.fit(X, LABELS, epochs=1, warm_start=True, verbose=0)) == 1  # nothing to go on with
@@ -164,7 +164,7 @@ def test_a_header_that_describes_no_network_is_refused(classifier, tmp_path, cha
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(classifier, tmp_path, change, says):
-    classifier.save(tmp_path / "m", optimizer_state=True)
+    classifier.save(tmp_path / "m", optimizer=True)
     header, arrays = read_tensors(tmp_path / "m")
     change(arrays)
     write_tensors(tmp_path / "bad", arrays, header)
@@ -176,7 +176,7 @@ def test_a_layer_may_be_called_optimizer(tmp_path):
     net = cr.Network(optimizer=Dense(2), seed=0)
     net.fit(X, Y, epochs=1, verbose=0)
     for slots in (False, True):
-        net.save(tmp_path / "m", optimizer_state=slots)
+        net.save(tmp_path / "m", optimizer=slots)
         assert (cr.load(tmp_path / "m").output(X) == net.output(X)).all()
 
 

@@ -330,7 +330,7 @@ class Network:
                 raise ConfigError(
                     f"warm_start goes on with the last fit's optimizer, but only one of the two has "
                     f"{', '.join(differ[:3])}; give the same optimizer and groups (and save files with "
-                    "optimizer_state=True), or leave warm_start out"
+                    "optimizer=True), or leave warm_start out"
                 )
             fit.state.update(snapshot(self._slots))
             fit.taken = self._taken
@@ -393,10 +393,10 @@ class Network:
             "optimizer": None if optimizer is None else to_json(optimizer),
         }
 
-    def save(self, path: str | os.PathLike[str], *, optimizer_state: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, optimizer: bool = False) -> None:
         """One safetensors file: parameters, running statistics, and a JSON header with everything else.
 
-        Written atomically: the file is whole or the old one is still there. ``optimizer_state`` adds the
+        Written atomically: the file is whole or the old one is still there. ``optimizer`` adds the
         optimizer's slots, with which ``fit(warm_start=True)`` goes on. Layers, losses and optimizers of your
         own are saved by name and must be given to :func:`~chainrule.load`; your own metrics are left out.
         """
@@ -409,7 +409,7 @@ class Network:
             "steps": self._taken,
             "epochs": self._past,
         }
-        write_tensors(path, {**self.state, **(self._slots if optimizer_state else {})}, header)
+        write_tensors(path, {**self.state, **(self._slots if optimizer else {})}, header)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """An ONNX file for other programs, with weights and post-processing inside; see
