@@ -89,10 +89,12 @@ def fit(job: Job, executor: str) -> tuple[float, str]:
 
 
 def _alone(number: int, executor: str, cache: str) -> tuple[float, str]:
-    """`fit` of the job of this number in a fresh process, whose compiled code is kept in ``cache``."""
+    """`fit` of the job of this number in a fresh process, with compiled code in the folder ``cache``. Python
+    may keep bytecode, as in an installation."""
+    places = {"CHAINRULE_CACHE_DIR": cache, "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(
         [sys.executable, "-m", "bench.auto", "--alone", str(number), executor],
-        cwd=ROOT, env={**os.environ, "CHAINRULE_CACHE_DIR": cache}, capture_output=True, text=True,
+        cwd=ROOT, env={**os.environ, **places}, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{JOBS[number]} with {executor} failed:\n{done.stderr[-4000:]}")

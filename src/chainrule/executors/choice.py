@@ -13,13 +13,16 @@ from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE
 
 __all__ = ["Work", "choose", "work_of"]
 
-_NODE = 1.6, 0.02  # microseconds for a node, however small: of the reference, of compiled code
-_FLOP = 1e-5, 9e-6  # for one floating-point operation of a product; float64: twice
-_ELEMENT = 3e-4, 1e-4  # for one element of anything else; float64: twice
+# Microseconds, on two cores; for float64 work with elements counts twice.
+_NODE = 1.45, 0.02  # for a node, however small: of the reference, of compiled code
+_FLOP = 6e-6, 4.5e-6  # for one floating-point operation of a product
+_ELEMENT = 2.5e-4, 7e-5  # for one element of anything else
 _BIT = 1e-2, 5e-4  # for one random number
-_START = 1e5  # loading the compiler
+_START = 5e4  # loading the compiler
 _PROGRAM = 5e4  # what compiling a program costs at least
-_COMPILED = 2.5e2  # and for each node
+_COMPILED = 1.7e2  # and for each node
+_UNROLLED = 1.1e4  # and for each product of so many operations: its code is long
+_MANY = 1e6
 _FREE = frozenset({INPUT, CONSTANT, BROADCAST, RESHAPE, TRANSPOSE})
 
 
@@ -41,7 +44,7 @@ def work_of(outputs: Iterable[Expr]) -> Work:
     >>> work_of([x + 1]).reference < 100
     True
     """
-    nodes, flops, elements, bits = 0, 0, 0, 0
+    nodes, flops, elements, bits, unrolled = 0, 0, 0, 0, 0
     for node in toposort(outputs):
         if node.primitive in _FREE:
             continue
@@ -49,7 +52,9 @@ def work_of(outputs: Iterable[Expr]) -> Work:
         size = sum(s.size for s in node.outputs)
         words = max(node.outputs[0].dtype.itemsize // 4, 1)
         if node.primitive is MATMUL:
-            flops += 2 * size * node.inputs[0].shape[-1] * words
+            operations = 2 * size * node.inputs[0].shape[-1]
+            flops += operations * words
+            unrolled += operations >= _MANY
         elif node.primitive is RANDOM_BITS:
             bits += size
         else:
@@ -59,7 +64,7 @@ def work_of(outputs: Iterable[Expr]) -> Work:
         sum(n * cost[i] for n, cost in zip(counts, (_NODE, _FLOP, _ELEMENT, _BIT), strict=True))
         for i in (0, 1)
     )
-    return Work(reference, cpu, _PROGRAM + _COMPILED * nodes)
+    return Work(reference, cpu, _PROGRAM + _COMPILED * nodes + _UNROLLED * unrolled)
 
 
 def _most(node: Expr) -> int:
