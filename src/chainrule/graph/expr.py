@@ -74,11 +74,11 @@ class Expr:
 
     @property
     def shape(self) -> Shape:
-        return self.spec.shape
+        return self.outputs[0].shape if len(self.outputs) == 1 else self.spec.shape  # asked for most of all
 
     @property
     def dtype(self) -> DType:
-        return self.spec.dtype
+        return self.outputs[0].dtype if len(self.outputs) == 1 else self.spec.dtype
 
     @property
     def ndim(self) -> int:
@@ -280,15 +280,19 @@ def toposort(outputs: Iterable[Expr]) -> list[Expr]:
     """Every node that the outputs need, each after its inputs; without recursion, so depth is no limit."""
     order: list[Expr] = []
     seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(x, False) for x in reversed(list(outputs))]
+    stack: list[Expr | None] = list(outputs)
+    stack.reverse()
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            order.append(node)
+        node = stack.pop()
+        if node is None:  # the inputs of the node below have all been seen
+            order.append(stack.pop())  # type: ignore[arg-type]
         elif node not in seen:
             seen.add(node)
-            stack.append((node, True))
-            stack.extend((x, False) for x in reversed(node.inputs) if x not in seen)
+            if not node.inputs:
+                order.append(node)
+                continue
+            stack += (node, None)
+            stack += [x for x in reversed(node.inputs) if x not in seen]
     return order
 
 

@@ -343,13 +343,14 @@ def emit_module(
         b.store(b.add(loop.i, const(1, I64)), fields["done"])
     b.jump("leave")
     b.start("leave")
-    text = [*sorted(context.declared | b.declared), barrier_ir(target) if threads > 1 else "", *context.texts]
-    text.append(
+    steps = (
         f"define internal void @steps(i64 %thread, ptr %context) noinline {target.attributes} {{\n"
         "entry:\n" + "\n".join(b.locals + b.lines) + "\n  ret void\n}"
     )
-    text.append(target.entry("run", "steps"))
-    return _distinct("\n".join(text))
+    before, after = barrier_ir(target) if threads > 1 else "", target.entry("run", "steps")
+    declared = context.declared | b.declared
+    (first, last), more = zip(*(_without_declarations(x) for x in (before, after)), strict=True)
+    return "\n".join([*sorted(declared.union(*more)), first, *context.texts, steps, last])
 
 
 def _clock(b: Builder) -> Value:
@@ -365,11 +366,11 @@ def _add_time(b: Builder, before: Value, table: Value, number: int, thread: Valu
     return now
 
 
-def _distinct(text: str) -> str:
-    """Each declaration once, before everything."""
+def _without_declarations(text: str) -> tuple[str, list[str]]:
+    """The rest of a text, and what it declares: each is to be declared once, before everything."""
     lines = text.split("\n")
-    declared = sorted({x for x in lines if x.startswith("declare ")})
-    return "\n".join([*declared, *(x for x in lines if not x.startswith("declare "))])
+    declared = [x for x in lines if x.startswith("declare ")]
+    return "\n".join([x for x in lines if x not in declared]), declared
 
 
 def _meet(b: Builder, fields: dict[str, Value]) -> None:
