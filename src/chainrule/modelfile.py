@@ -97,8 +97,15 @@ def _restore(
     if header["history"] is not None:
         net.history = History.from_json(header["history"])
     net._state, net._slots = _tensors(net.model, net.optimizer, arrays)
-    net._taken, net._past = int(header["steps"]), int(header["epochs"])
+    net._taken, net._past = _count(header, "steps"), _count(header, "epochs")
     return net
+
+
+def _count(header: Mapping[str, Any], name: str) -> int:
+    value = header[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ConfigError(f"{name} is {value!r}, not a number of them")
+    return value
 
 
 def _loss(found: Any) -> Any:
