@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from chainrule.errors import CompilerError
@@ -69,7 +68,7 @@ def divided(ir: str, most: int) -> list[str]:
     others.
 
     >>> one, two = (f"define internal void @{name}() {{{' ' * 60000}\\nret void }}\\n" for name in "fg")
-    >>> print(divided(one + two, most=2)[1].replace("  ", "").strip())
+    >>> print(divided(one + two, most=2)[0].replace("  ", "").strip())
     declare void @f()
     define void @g() {
     ret void }
@@ -77,21 +76,17 @@ def divided(ir: str, most: int) -> list[str]:
     count = min(most, _MOST, len(ir) // _WORTH)
     if count < 2:
         return [ir]
-    head, *functions = re.split(r"^(?=define )", ir, flags=re.MULTILINE)
+    head, *functions = ("\n" + ir).split("\ndefine ")
     shares: list[set[str]] = [set() for _ in range(count)]
     for function in sorted(functions, key=len, reverse=True):  # to the part that has least
         min(shares, key=lambda share: sum(map(len, share))).add(function)
-    return [head + _part(functions, share) for share in shares]
+    return [head + "".join([_in_part(f, f in own) for f in functions]) for own in shares]
 
 
-def _part(functions: Sequence[str], own: set[str]) -> str:
-    """All functions, for other parts to call: each defined, or only declared."""
-    written = []
-    for function in functions:
-        public = function.replace("define internal ", "define ", 1)
-        declared = public.partition(" {")[0].replace("define ", "declare ", 1) + "\n"
-        written.append(public if function in own else declared)
-    return "".join(written)
+def _in_part(function: str, own: bool) -> str:
+    """A function that others may call too: defined, or only declared."""
+    function = function.removeprefix("internal ")
+    return f"\ndefine {function}" if own else f"\ndeclare {function[: function.index(' {')]}"
 
 
 # ------------------------------------------------------------------ LLVM
