@@ -80,6 +80,15 @@ def test_without_llvmlites_own_entry_everything_is_compiled_at_once(monkeypatch:
     assert len(codegen.objects_of(chain(6), host(), 4)) == 1
 
 
+def test_where_no_thread_is_to_be_had_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    usual = codegen.objects_of(chain(6), host(), 2)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert codegen.objects_of(chain(6), host(), 2) == usual
+
+
 def test_what_a_thread_finds_wrong_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(machine: object, module: object) -> CompilerError | bytes:
         inside = threading.current_thread() is threading.main_thread()

@@ -42,16 +42,26 @@ def objects_of(ir: str, target: Target, threads: int) -> list[bytes]:
     def make(k: int) -> None:
         found[k] = emit(*read[k])
 
-    others = [threading.Thread(target=make, args=(k,)) for k in range(1, len(parts))]
     try:
-        for thread in others:
-            thread.start()
+        others = [_elsewhere(make, k) for k in range(1, len(parts))]
         make(0)
         for thread in others:
-            thread.join()
+            if thread is not None:
+                thread.join()
     finally:
         read.clear()  # a module must go before its context: an exception would leave that to chance
     return [_good(x) for x in found]
+
+
+def _elsewhere(make: Callable[[int], None], k: int) -> threading.Thread | None:
+    """Begins ``make(k)`` in a thread; where none is to be had, does it here."""
+    thread = threading.Thread(target=make, args=(k,))
+    try:
+        thread.start()
+    except RuntimeError:
+        make(k)
+        return None
+    return thread
 
 
 def _good(found: bytes | CompilerError) -> bytes:
