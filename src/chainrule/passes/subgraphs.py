@@ -18,7 +18,7 @@ class Subgraphs:
 
     def __call__(self, node: Expr) -> Expr:
         """The node with its subgraphs passed through; the node itself where it has none."""
-        if not any(isinstance(v, Graph) for v in node.meta.values()):
+        if not node.meta or not any(isinstance(v, Graph) for v in node.meta.values()):
             return node
         meta = {k: self._pass(v) if isinstance(v, Graph) else v for k, v in node.meta.items()}
         return Expr(node.primitive, node.inputs, meta, node.outputs, node.origin)

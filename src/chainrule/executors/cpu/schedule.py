@@ -53,10 +53,11 @@ def schedule(found: Assignment, threads: int) -> Schedule:
     for kernel in found.kernels:
         _share(kernel)
     reads = {k: _accesses(found, k) for k in found.kernels}
-    after = _dependencies(found, reads)
-    order = _order(found, after, reads, threads)
+    writes = {k: _writes(k) for k in found.kernels}
+    after = _dependencies(found, reads, writes)
+    order = _order(found, after, reads, writes, threads)
     result = Schedule(order, reads=reads)
-    _place_buffers(result, threads)
+    _place_buffers(result, writes, threads)
     return result
 
 
@@ -87,6 +88,9 @@ def _share(kernel: Kernel) -> None:
 
 
 # ------------------------------------------------------------------ what is read and written, and which part
+
+
+Accesses = dict[Kernel, "list[Access]"]
 
 
 class Access(NamedTuple):
@@ -148,7 +152,7 @@ def _access(place: Place, axes: Map, kernel: Kernel) -> Access:
 # ------------------------------------------------------------------ what must come first
 
 
-def _dependencies(found: Assignment, reads: dict[Kernel, list[Access]]) -> dict[Kernel, set[Kernel]]:
+def _dependencies(found: Assignment, reads: Accesses, writes: Accesses) -> dict[Kernel, set[Kernel]]:
     """Kernel → those that must have run: who writes what it reads; who reads the state that it replaces; and
     before any state is replaced, the check of the step's health."""
     writers: dict[Buffer, list[Kernel]] = {}
@@ -172,7 +176,7 @@ def _dependencies(found: Assignment, reads: dict[Kernel, list[Access]]) -> dict[
         others = {*checks, *(k for k in readers.get(buffer, ()) if k not in wrote)}
         for kernel in wrote:
             after[kernel] |= others - {kernel}
-            looks = {a.how for a in [*reads[kernel], *_writes(kernel)] if a.buffer is buffer}
+            looks = {a.how for a in [*reads[kernel], *writes[kernel]] if a.buffer is buffer}
             if len(looks) > 1 or any(kernel in before[k] for k in others):
                 too_early.add(buffer.name)
     if too_early:
@@ -189,7 +193,7 @@ def _all_before(kernels: Sequence[Kernel], after: dict[Kernel, set[Kernel]]) -> 
 
 
 def _order(
-    found: Assignment, after: dict[Kernel, set[Kernel]], reads: dict[Kernel, list[Access]], threads: int
+    found: Assignment, after: dict[Kernel, set[Kernel]], reads: Accesses, writes: Accesses, threads: int
 ) -> list[Kernel]:
     """Ready kernels that need no meeting first; then a meeting."""
     waiting, done, order = list(found.kernels), set[Kernel](), list[Kernel]()
@@ -200,14 +204,14 @@ def _order(
             raise CycleError(
                 {p.buffer.name for k in waiting for _, p in k.stores if p.buffer.home == "state"}
             )
-        free = ready if threads == 1 else [k for k in ready if not meeting.needed(k, reads[k])]
+        free = ready if threads == 1 else [k for k in ready if not meeting.needed(k, reads[k], writes[k])]
         if free:
             kernel = free[0]
         else:
             kernel = ready[0]
             kernel.barrier = True
             meeting = _Meeting()
-        meeting.add(kernel, reads[kernel])
+        meeting.add(kernel, reads[kernel], writes[kernel])
         waiting.remove(kernel)
         done.add(kernel)
         order.append(kernel)
@@ -221,15 +225,14 @@ class _Meeting:
         self.written: dict[Buffer, set[object]] = {}
         self.read: dict[Buffer, set[object]] = {}
 
-    def add(self, kernel: Kernel, reads: Sequence[Access]) -> None:
-        for access in _writes(kernel):
+    def add(self, kernel: Kernel, reads: Sequence[Access], writes: Sequence[Access]) -> None:
+        for access in writes:
             self.written.setdefault(access.buffer, set()).add(_part(kernel, access))
         for access in reads:
             self.read.setdefault(access.buffer, set()).add(_part(kernel, access))
 
-    def needed(self, kernel: Kernel, reads: Sequence[Access]) -> bool:
+    def needed(self, kernel: Kernel, reads: Sequence[Access], writes: Sequence[Access]) -> bool:
         """Whether another thread may still be writing what is read, or reading what is written."""
-        writes = _writes(kernel)
         return any(self._clash(self.written, kernel, access) for access in [*reads, *writes]) or any(
             self._clash(self.read, kernel, access) for access in writes
         )
@@ -243,6 +246,7 @@ class _Meeting:
 
 
 def _writes(kernel: Kernel) -> list[Access]:
+    """What a kernel writes to memory."""
     found = []
     for node, place in kernel.stores:
         axes: Map = (None,) * node.ndim
@@ -266,7 +270,7 @@ def _part(kernel: Kernel, access: Access) -> object:
 # ------------------------------------------------------------------ memory
 
 
-def _place_buffers(result: Schedule, threads: int) -> None:
+def _place_buffers(result: Schedule, writes: Accesses, threads: int) -> None:
     """Buffers that never live at once share memory: first fit, in the order of their births. With several
     threads, at once means between the same two meetings."""
     spans: dict[Buffer, list[int]] = {}
@@ -274,7 +278,7 @@ def _place_buffers(result: Schedule, threads: int) -> None:
     for number, kernel in enumerate(result.kernels):
         segment += kernel.barrier
         now = number if threads == 1 else segment
-        touched = [access.buffer for access in [*_writes(kernel), *result.reads[kernel]]]
+        touched = [access.buffer for access in [*writes[kernel], *result.reads[kernel]]]
         for buffer in [*touched, *kernel.scratch]:
             if buffer.home in ("arena", "private"):
                 constant = buffer.value is not None
