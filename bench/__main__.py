@@ -41,7 +41,7 @@ def measure(asked: argparse.Namespace) -> Results:
     subjects = [s for s, peer in SUBJECTS.items() if asked.all or not peer.optional]
     names = asked.workloads or (QUICK if asked.quick else list(WORKLOADS))
     effort = Effort(
-        asked.rounds, asked.seconds or (0.3 if asked.quick else 1.0), 0.06 if asked.quick else 0.3
+        asked.rounds, asked.seconds or (0.3 if asked.quick else 1.5), 0.06 if asked.quick else 0.3
     )
     parts = asked.parts or (("turns", "starting") if asked.quick else PARTS)
     trained = [s for s in subjects if s in RIVALS or SUBJECTS[s].accuracy is not None]
