@@ -23,7 +23,7 @@ import spmd
 
 from chainrule.errors import ChainruleError, ConfigError
 from chainrule.executors.cpu import native, threads
-from chainrule.executors.cpu.target import LLVM_LOCK
+from chainrule.executors.cpu.target import LLVM_LOCK, host
 from chainrule.executors.cpu.threads import STATE_WORDS, Team, barrier_state, thread_limit, yield_address
 
 affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not pin")
@@ -216,14 +216,15 @@ def test_several_user_threads_at_once() -> None:
 def test_code_that_is_being_unloaded_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread asks for code after its last user has gone and before it is unmapped."""
     monkeypatch.setattr(native, "_KEPT", 0)
-    held = [spmd.compiled()]
+    text = spmd.program(host()) + "; of this test alone, so that nobody else keeps it\n"
+    held = [native.compile_module(text, host())]
     with LLVM_LOCK:
         dropping = threading.Thread(target=held.clear)
         dropping.start()
         while held:  # from here on the other thread waits for the lock
             time.sleep(0.001)
         shared = native.counts.shared
-        code = spmd.compiled()
+        code = native.compile_module(text, host())
     dropping.join()
     assert native.counts.shared == shared
     state = barrier_state()
