@@ -214,19 +214,20 @@ def test_several_user_threads_at_once() -> None:
 
 
 def test_code_that_is_being_unloaded_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another thread asks for code after its last user has gone and before it is unmapped."""
+    """Code is asked for after its last user has gone, in another thread, and before it is unmapped."""
     monkeypatch.setattr(native, "_KEPT", 0)
     text = spmd.program(host()) + "; of this test alone, so that nobody else keeps it\n"
     held = [native.compile_module(text, host())]
     with LLVM_LOCK:
         dropping = threading.Thread(target=held.clear)
         dropping.start()
-        while held:  # from here on the other thread waits for the lock
-            time.sleep(0.001)
+        dropping.join(10)
+        assert not dropping.is_alive()  # who lets code go never waits: this thread may be waiting for it
+        assert len(native._leaving) == 1
         shared = native.counts.shared
         code = native.compile_module(text, host())
-    dropping.join()
     assert native.counts.shared == shared
+    assert not native._leaving
     state = barrier_state()
     words = spmd.context(state, 1, 7)
     assert Team(1).run(code.address("entry"), words.ctypes.data, state) is False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,7 @@ counts = Counts()
 
 _recent: OrderedDict[str, Native] = OrderedDict()
 _alive: weakref.WeakValueDictionary[str, Native] = weakref.WeakValueDictionary()
+_leaving: deque[tuple[Any, list[Any]]] = deque()  # code that nobody can call any more
 
 
 class Native:
@@ -95,6 +96,7 @@ def compile_module(ir: str | Callable[[], str], target: Target, identity: str | 
         raise ConfigError("compile_module: IR that is written later needs an identity")
     key = cache.key(name, target.triple, target.cpu, target.features, str(CODEGEN_LEVEL))
     with LLVM_LOCK:
+        _take_out()
         if (native := _alive.get(key)) is not None:
             counts.shared += 1
             return _remember(key, native)
@@ -113,11 +115,25 @@ def compile_module(ir: str | Callable[[], str], target: Target, identity: str | 
 
 
 def _unload(jit: Any, trackers: list[Any]) -> None:
-    """Under the lock: a fork must not find LLVM in the middle of this either."""
-    with LLVM_LOCK:
-        for tracker in trackers:
-            tracker.close()
-        jit.close()
+    """Python may call this in any thread, in the middle of anything: nothing is waited for here. Who holds
+    the lock may be waiting for this very thread, as a compilation in several threads does."""
+    _leaving.append((jit, trackers))
+    _take_out()
+
+
+def _take_out() -> None:
+    """Unmaps what has left, under the lock: a fork must not find LLVM in the middle of this either. Where
+    another thread holds it, the next that compiles or unloads does it."""
+    if not LLVM_LOCK.acquire(blocking=False):
+        return
+    try:
+        while _leaving:
+            jit, trackers = _leaving.popleft()
+            for tracker in trackers:
+                tracker.close()
+            jit.close()
+    finally:
+        LLVM_LOCK.release()
 
 
 def _remember(key: str, native: Native) -> Native:
