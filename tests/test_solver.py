@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -15,10 +16,7 @@ Array = np.ndarray
 
 
 def last(solver: optim.Solver, function: object, x: Array, most: int = 5000) -> optim.Iterate:
-    for number, found in enumerate(solver.iterates(function, x)):
-        if number == most:
-            break
-    return found
+    return list(itertools.islice(solver.iterates(function, x), most))[-1]
 
 
 def rosenbrock(x: Array) -> tuple[float, Array]:

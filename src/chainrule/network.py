@@ -32,6 +32,7 @@ from chainrule.train.prepare import (
     take_inputs,
 )
 from chainrule.train.rate import RateTest, choose_rates, range_test
+from chainrule.train.solve import Solve
 from chainrule.train.state import snapshot
 
 __all__ = ["Network"]
@@ -69,7 +70,7 @@ class Network:
         self.model: Model | None = None
         self.loss: dict[str, Any] | None = None
         self.metrics: dict[str, Any] = {}
-        self.optimizer: optim.Rule | None = None
+        self.optimizer: optim.Rule | optim.Solver | None = None
         self.history: History | None = None
         self._state: dict[str, Array] = {}
         self._slots: dict[str, Array] = {}  # of the last fit's optimizer
@@ -206,7 +207,7 @@ class Network:
         y: Any,
         *,
         loss: Any = None,
-        optimizer: optim.Rule | str = "adam",
+        optimizer: optim.Rule | optim.Solver | str = "adam",
         learning_rate: optim.Rate | None = None,
         epochs: int = 10,
         batch_size: int = 32,
@@ -233,7 +234,8 @@ class Network:
                           (batch,), or a dict by output; without it, whole-number targets give CrossEntropy
                           (for one output BinaryCrossEntropy), others MeanSquaredError
         optimizer         a rule of :mod:`chainrule.optim` or its name; ``learning_rate`` replaces its rate,
-                          ``"auto"`` tries 1, 0.1, … and takes the one that learns most
+                          ``"auto"`` tries 1, 0.1, … and takes the one that learns most. Or a solver, such as
+                          LBFGS(): then an epoch is one of its iterations over all rows
         validation        a share of the rows to hold out, or (x, y) or (x, y, sample_weight)
         metrics           names of :data:`chainrule.losses.METRICS`, functions like ``loss``, or a dict by
                           name; without it the accuracy, where classes are learned
@@ -256,6 +258,8 @@ class Network:
             checkpoint_every=checkpoint_every, warm_start=warm_start,
             callbacks=all_callbacks(callbacks, verbose),
         )  # fmt: skip
+        if (resume or checkpoint_every) and isinstance(optim.resolve_optimizer(optimizer), optim.Solver):
+            raise ConfigError("a solver's fit cannot be resumed; leave out resume and checkpoint_every")
         if run_dir is None and (resume or checkpoint_every):
             asks = "resume=True" if resume else "checkpoint_every"
             raise ConfigError(f"{asks} needs the folder of the run: give run_dir")
@@ -281,7 +285,7 @@ class Network:
                 fit.folder.close()
         return fit.history
 
-    def _adopt(self, fit: Fit, rule: optim.Rule) -> None:
+    def _adopt(self, fit: Fit | Solve, rule: optim.Rule | optim.Solver) -> None:
         """Takes over what a fit has come to."""
         model = fit.objective.model
         state = {name: fit.state[name] for name in (*model.parameters, *model.buffers)}
@@ -316,7 +320,7 @@ class Network:
         """The learning-rate range test on a copy of the parameters; ``options`` as for :meth:`fit`."""
         return range_test(self._prepare(x, y, Request(**{"epochs": 1, **options})), low, high, steps)
 
-    def _prepare(self, x: Any, y: Any, asked: Request) -> Fit:
+    def _prepare(self, x: Any, y: Any, asked: Request) -> Fit | Solve:
         """Everything that can be refused is refused here, before a step is taken or a file written, and the
         network stays as it is."""
         inputs = take_inputs(x, self.dtype, self.model)
@@ -380,7 +384,7 @@ class Network:
         model: Model,
         losses: Mapping[str, Any] | None,
         metrics: Mapping[str, Any],
-        optimizer: optim.Rule | None,
+        optimizer: optim.Rule | optim.Solver | None,
     ) -> dict[str, Any]:
         """The configuration as JSON; ConfigError where a part of it has no name."""
         return {
@@ -400,16 +404,18 @@ class Network:
         optimizer's slots, with which ``fit(warm_start=True)`` goes on. Layers, losses and optimizers of your
         own are saved by name and must be given to :func:`~chainrule.load`; your own metrics are left out.
         """
-        history = None if self.history is None else self.history.to_json()
+        header, arrays = self.contents(optimizer=optimizer)
+        write_tensors(path, arrays, {"kind": "network", "chainrule": __version__, **header})
+
+    def contents(self, *, optimizer: bool = False) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What a file holds of the network: a description as JSON, and arrays by name."""
         header = {
-            "kind": "network",
-            "chainrule": __version__,
             **self._describe(self._built(), self.loss, self.metrics, self.optimizer),
-            "history": history,
+            "history": None if self.history is None else self.history.to_json(),
             "steps": self._taken,
             "epochs": self._past,
         }
-        write_tensors(path, {**self.state, **(self._slots if optimizer else {})}, header)
+        return header, {**self.state, **(self._slots if optimizer else {})}
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """An ONNX file for other programs, with weights and post-processing inside; see

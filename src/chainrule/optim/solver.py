@@ -41,7 +41,8 @@ class Iterate:
 @dataclass(frozen=True, kw_only=True)
 class Solver(ABC):
     """An optimizer that is no formula for one step, but a loop around one compiled function: the loss over
-    all data and its gradient. It suits small data and smooth losses; there are no batches and no learning rate.
+    all data and its gradient. It suits small data and smooth losses; there are no batches and no
+    learning rate.
 
     l2        α of the penalty ½α‖w‖² in the loss; weights only
     groups    other penalties for some parameters, or ``frozen``

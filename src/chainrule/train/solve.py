@@ -186,8 +186,8 @@ class Solve:
         if not math.isfinite(now.value):
             self.history.stopped = "divergence"
             raise DivergenceError(
-                f"{type(self.solver).__name__}: the loss is {now.value} at the first parameters; check the scale "
-                "of the data and the weights"
+                f"{type(self.solver).__name__}: the loss is {now.value} at the first parameters; check the "
+                "scale of the data and the weights"
             )
 
     def _announce(self, whole: _Whole, ends: contextlib.ExitStack) -> None:
