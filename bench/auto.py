@@ -154,7 +154,7 @@ def main() -> int:
         results.append((JOBS[number], measure(number, asked.rounds)))
         print("\n".join(table(results)[-1 if len(results) > 1 else 0 :]), flush=True)
     late = sum(times["cold"].ratio > GATE for _, times in results)
-    print(f"{late} of {len(results)} jobs: more than {GATE - 1:.0%} behind the better executor, cold")
+    print(f"{late} of {len(results)} jobs: more than {100 * (GATE - 1):.0f} % behind the better executor, cold")
     if asked.page:
         write_section(
             "The choice of an executor", [*_words(asked.rounds), *table(results), "", machine()], asked.page
@@ -167,7 +167,7 @@ def _words(rounds: int) -> list[str]:
         "Milliseconds of a whole `fit`, each in a fresh process; cold: nothing compiled before, warm: the",
         "same fit has run before, in another process. What is chosen depends on the job alone, never on",
         "caches: where cold and warm ask for different executors, cold decides. Medians of rounds in turns,",
-        f"number: {rounds}; **bold**: more than {GATE - 1:.0%} behind the better executor, cold.",
+        f"number: {rounds}; **bold**: more than {100 * (GATE - 1):.0f} % behind the better executor, cold.",
         "Command: `python -m bench.auto --page`.",
         "",
     ]
