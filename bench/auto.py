@@ -154,7 +154,7 @@ def main() -> int:
         results.append((JOBS[number], measure(number, asked.rounds)))
         print("\n".join(table(results)[-1 if len(results) > 1 else 0 :]), flush=True)
     late = sum(times["cold"].ratio > GATE for _, times in results)
-    print(f"{late} of {len(results)} jobs: more than {100 * (GATE - 1):.0f} % behind the better executor, cold")
+    print(f"{late} of {len(results)} jobs more than {100 * (GATE - 1):.0f} % behind the better one, cold")
     if asked.page:
         write_section(
             "The choice of an executor", [*_words(asked.rounds), *table(results), "", machine()], asked.page
