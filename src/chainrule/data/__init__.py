@@ -1,20 +1,55 @@
-"""Data: what comes in at the door, which rows are held out, the order of batches, augmentation."""
+"""Data: what comes in at the door, which rows are held out, the order of batches, augmentation; tables.
+
+What belongs to tables is imported when it is first asked for: arrays need none of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from chainrule.data.arrays import Sequence, as_named, check_inputs, check_rows, check_weights
 from chainrule.data.augment import Augment
 from chainrule.data.batches import Orders, order, permutation, plan
 from chainrule.data.splits import split
 
+if TYPE_CHECKING:
+    from chainrule.data import tables
+    from chainrule.data.tables import (
+        Table,
+        TableEncoder,
+        as_table,
+        choose_encoders,
+        choose_target,
+        read_table,
+    )
+
 __all__ = [
     "Augment",
     "Orders",
     "Sequence",
+    "Table",
+    "TableEncoder",
     "as_named",
+    "as_table",
     "check_inputs",
     "check_rows",
     "check_weights",
+    "choose_encoders",
+    "choose_target",
     "order",
     "permutation",
     "plan",
+    "read_table",
     "split",
+    "tables",
 ]
+
+_TABLES = ("Table", "TableEncoder", "as_table", "choose_encoders", "choose_target", "read_table")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tables" or name in _TABLES:
+        tables = importlib.import_module("chainrule.data.tables")
+        return tables if name == "tables" else getattr(tables, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

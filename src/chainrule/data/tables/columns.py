@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data.faults import comes_from, some_rows
+from chainrule.data.faults import some_rows
 from chainrule.data.tables.cells import LARGEST_EXACT, looks_like_numbers
 from chainrule.data.tables.table import Array
 from chainrule.errors import DataError
@@ -214,8 +214,3 @@ def mixed(name: str, cells: Sequence[tuple[str, str]], count: int, sort: str = "
         f"column {name!r} holds {shown}{more}, {verb} {sort} as the others are; correct the cell, empty it, "
         f"or say that the column is of categories: kinds={{{name!r}: 'categorical'}}"
     )
-
-
-def is_sparse(value: Any) -> bool:
-    """Whether SciPy made it and keeps only what is not 0."""
-    return comes_from(value, "scipy.sparse") or comes_from(value, "sparse")
