@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chainrule.errors import ChainruleError
     from chainrule.modelfile import load
     from chainrule.network import Network
+    from chainrule.tasks import MLPClassifier, MLPRegressor
 
 __version__ = "0.1.0"
 
@@ -35,15 +36,23 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {"ChainruleError": "chainrule.errors", "Network": "chainrule.network", "load": "chainrule.modelfile"}
+_HOMES = {
+    "ChainruleError": "chainrule.errors",
+    "MLPClassifier": "chainrule.tasks",
+    "MLPRegressor": "chainrule.tasks",
+    "Network": "chainrule.network",
+    "load": "chainrule.modelfile",
+}
+_EXTRA = ("MLPClassifier", "MLPRegressor", "tasks")
+"""What needs scikit-learn, so that ``from chainrule import *`` leaves it out."""
 
 
 def __getattr__(name: str) -> Any:
     """Rooms are imported when they are first used, so that ``import chainrule`` costs almost nothing."""
-    if name not in __all__:
+    if name not in __all__ and name not in _EXTRA:
         from chainrule.errors import nearest
 
-        raise AttributeError(f"chainrule has no {name!r}; {nearest(name, __all__)}")
+        raise AttributeError(f"chainrule has no {name!r}; {nearest(name, [*__all__, *_EXTRA])}")
     home = _HOMES.get(name)
     value = (
         getattr(importlib.import_module(home), name) if home else importlib.import_module(f"chainrule.{name}")
@@ -53,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, *_EXTRA])

@@ -1,0 +1,30 @@
+"""Estimators: neural networks with scikit-learn's interface. They need scikit-learn, an extra."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from chainrule.errors import MissingExtraError, nearest
+
+if TYPE_CHECKING:
+    from chainrule.tasks.classifier import MLPClassifier
+    from chainrule.tasks.regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+_HOMES = {"MLPClassifier": "chainrule.tasks.classifier", "MLPRegressor": "chainrule.tasks.regressor"}
+
+
+def __getattr__(name: str) -> Any:
+    """Estimators are imported when they are asked for: what a file of theirs needs to predict is NumPy's."""
+    if name not in _HOMES:
+        raise AttributeError(f"chainrule.tasks has no {name!r}; {nearest(name, _HOMES)}")
+    try:
+        importlib.import_module("sklearn")
+    except ImportError as error:
+        raise MissingExtraError(
+            "the estimators need scikit-learn; install it: pip install 'chainrule[sklearn]'"
+        ) from error
+    found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return found

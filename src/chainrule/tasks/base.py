@@ -1,0 +1,346 @@
+"""What both estimators share: parameters, checked data, one fit, what is kept of it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from chainrule import data as splits
+from chainrule import optim, train
+from chainrule.errors import ConfigError, DataError
+from chainrule.executors import Array
+from chainrule.network import Network
+from chainrule.tasks import architecture, parameters
+from chainrule.tasks.monitor import CallbackSupportMixin, Monitor, with_callbacks
+from chainrule.tasks.predictor import predictor_of
+from chainrule.tasks.progress import Convergence, Progress, penalty
+from chainrule.tasks.scaling import Affine, identity, standard
+from chainrule.tasks.targets import Target
+from chainrule.tasks.weights import folded
+from chainrule.train.state import snapshot
+
+__all__ = ["BaseMLP"]
+
+_DENSE_LIMIT = 4 << 30  # bytes that a sparse X may take as a dense array
+_AUTO_BATCH = 200
+_WORTH_COMPILING = 100  # steps
+_DONE = ("gradient", "progress", "precision")  # how a solver that has converged ends
+
+
+class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
+    """A multi-layer perceptron as an estimator; see MLPClassifier and MLPRegressor."""
+
+    network_: Network
+
+    # ------------------------------------------------------------------ what the two differ in
+
+    @abstractmethod
+    def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
+        """X and y as arrays; with ``reset`` the number and names of the columns are remembered."""
+
+    @abstractmethod
+    def _learned(self, y: Array, weight: Array | None) -> tuple[Target, Any]:
+        """What is learned and its loss (or losses by output), from the first target seen."""
+
+    @abstractmethod
+    def _weigh(self, y: Array, weight: Array | None, *, incremental: bool) -> Array | None:
+        """The weights of rows with those of their classes."""
+
+    @abstractmethod
+    def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
+        """From the network's outputs: the score that early stopping follows where none is asked for."""
+
+    # ------------------------------------------------------------------ fitting
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> Any:
+        """Learns from X (rows, features) and y; again from the start, unless ``warm_start``.
+
+        sample_weight    one number per row, 0 or more; rows of weight 0 are left out
+        validation_data  (X, y) or (X, y, sample_weight): rows to judge by, instead of a share of those of X
+        """
+        return self._learn(X, y, sample_weight, validation_data, incremental=False)
+
+    def _learn(self, X: Any, y: Any, given_weight: Any, validation: Any, *, incremental: bool) -> Any:
+        parameters.check(self)
+        first = not hasattr(self, "network_") or not (self.warm_start or incremental)
+        X, y = self._checked_target(X, y, reset=first)
+        weight = self._row_weights(X, y, given_weight, incremental=incremental)
+        if first:
+            self._begin(X, y, weight)
+        if weight is not None:
+            X, y, weight = _heavy(X, y, weight)
+        held = None
+        if validation is not None:
+            held = self._given_validation(validation)
+        elif self.early_stopping and not incremental:
+            (X, y, weight), held = self._split(X, y, weight)
+        self._run(X, y, weight, held, incremental=incremental)
+        return self
+
+    def _row_weights(self, X: Array, y: Array, given: Any, *, incremental: bool) -> Array | None:
+        weight = None
+        if given is not None:
+            weight = _check_sample_weight(given, X, dtype=np.float64, ensure_non_negative=True)
+        weight = self._weigh(y, weight, incremental=incremental)
+        if weight is not None and not weight.any():
+            raise DataError(
+                "sample_weight is zero in every row: nothing would be learned; give some row more"
+            )
+        return weight
+
+    def _begin(self, X: Array, y: Array, weight: Array | None) -> None:
+        """A new network for data like these."""
+        self._seed = int(check_random_state(self.random_state).randint(0, 2**31 - 1, dtype=np.int64))
+        self._target, self._losses = self._learned(y, weight)
+        self._scaling: Affine = standard(X, weight) if self.scaling == "standard" else identity(X.shape[1])
+        layers = architecture.network_layers(self, X.shape[1], self._target.outputs)
+        self.network_ = Network(layers, seed=self._seed, dtype=X.dtype).build(X.shape[1])
+        self._progress = Progress()
+
+    def _split(self, X: Array, y: Array, weight: Array | None) -> tuple[Any, ...]:
+        """(training, held out): alike in classes, as far as each has rows to spare."""
+        if len(X) < 2:
+            raise DataError(
+                f"early_stopping holds out rows, but X has n_samples = {len(X)} of weight; give more, or "
+                "validation_data"
+            )
+        groups = self._target.groups(y)
+        if groups is not None and np.bincount(groups).max() < 2:
+            groups = None  # no class can spare a row
+        kept, held = splits.split(len(X), self.validation_fraction, self._seed, stratify=groups)
+        return tuple(tuple(None if a is None else a[rows] for a in (X, y, weight)) for rows in (kept, held))
+
+    def _given_validation(self, given: Any) -> tuple[Array, Array, Array | None]:
+        if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+            raise ConfigError("validation_data is (X, y) or (X, y, sample_weight)")
+        X, y, weight = (*given, None)[:3]
+        X, y = self._checked_target(X, y, reset=False)
+        return X, y, self._row_weights(X, y, weight, incremental=True)
+
+    def _run(self, X: Array, y: Array, weight: Array | None, held: Any, *, incremental: bool) -> None:
+        net, target, at = self.network_, self._target, self._progress
+        dtype = net.dtype
+        rows = len(X) if self.batch_size == "auto" else min(int(self.batch_size), len(X))
+        rows = min(rows, _AUTO_BATCH) if self.batch_size == "auto" and self.solver != "lbfgs" else rows
+        mean_weight = 1.0 if weight is None else float(weight.mean())
+        rule = architecture.optimizer(self, self._effective(rows, len(X)) * mean_weight)
+        epochs = 1 if incremental else int(self.max_iter)
+        monitor = Monitor(self, X, y, weight, epochs, self._view)
+        watching = self._watching(X, held, rule, monitor, epochs)
+        validation = None
+        if held is not None:
+            Xv, yv, wv = held
+            validation = (self._scaling.apply(Xv, dtype), target.encode(yv, dtype), wv)
+        monitor.begin(net.state)
+        try:
+            net.fit(
+                self._scaling.apply(X, dtype),
+                target.encode(y, dtype),
+                loss=self._losses,
+                optimizer=rule,
+                epochs=epochs,
+                batch_size=rows,
+                validation=validation,
+                metrics=[],
+                schedule=None if isinstance(rule, optim.Solver) else (self.schedule or optim.Constant()),
+                callbacks=[watching, *self._callbacks()],
+                sample_weight=weight,
+                shuffle=self.shuffle,
+                executor=self._executor(epochs * -(-len(X) // rows)),
+                threads=self._threads(),
+                warm_start=type(net.optimizer) is type(rule) and (incremental or self.warm_start),
+                verbose=int(self.verbose),
+            )
+        finally:
+            self._note(at)
+        monitor.end()
+        self._warn(watching, epochs, incremental)
+
+    def _effective(self, rows: int, n: int) -> int:
+        """Rows of the batch that alpha is divided by."""
+        return n if self.solver == "lbfgs" else rows
+
+    def _callbacks(self) -> list[train.Callback]:
+        given = self.callbacks
+        return [] if given is None else [given] if isinstance(given, train.Callback) else list(given)
+
+    def _executor(self, steps: int) -> str:
+        """An estimator is rarely fitted once: what is compiled for the first of many fits, of a search or a
+        cross-validation, serves all of them. So it is compiled for fewer steps than one fit would need."""
+        from chainrule.executors.cpu.target import available
+
+        worth = self.executor == "auto" and steps >= _WORTH_COMPILING and available()
+        return "cpu" if worth else str(self.executor)
+
+    def _threads(self) -> int | None:
+        """One, where joblib already uses the processors for several fits."""
+        if self.threads is not None:
+            return int(self.threads)
+        from joblib.parallel import get_active_backend
+
+        backend, _ = get_active_backend()
+        return 1 if backend.nesting_level else None
+
+    def _watching(self, X: Array, held: Any, rule: Any, monitor: Monitor, epochs: int) -> Convergence:
+        net, at = self.network_, self._progress
+        sgd = self.solver == "sgd"
+        solver = isinstance(rule, optim.Solver)
+        watching = Convergence(
+            at,
+            tol=self.tol,
+            patience=np.inf if solver and not self.early_stopping else self.n_iter_no_change,
+            rows=len(X),
+            in_units=self._target.loss_in_units,
+            score=None if held is None else self._scorer(*held),
+            stops_by_score=bool(self.early_stopping and held is not None),
+            penalty=penalty(net.model.parameters, rule.l2) if rule.l2 and net.model else None,
+            rate=self.learning_rate if sgd else "constant",
+            power=self.power_t,
+            first_rate=self.learning_rate_init if sgd and self.learning_rate_init != "auto" else 1.0,
+        )
+        watching.told = lambda end: monitor.epoch(end, over=at.epochs == epochs)
+        return watching
+
+    def _scorer(self, X: Array, y: Array, weight: Array | None) -> Callable[[train.EpochEnd], float]:
+        if self.scoring == "loss":
+            return lambda end: -end.metrics["val_loss"]
+        if self.scoring is None:
+            shown, net = self._scaling.apply(X, self.network_.dtype), copy.copy(self.network_)
+
+            def score(end: train.EpochEnd) -> float:
+                net._state = snapshot(end.state())
+                return self._default_score(net.output(shown), y, weight)
+
+            return score
+        from sklearn.metrics import check_scoring
+
+        scorer = check_scoring(self, scoring=self.scoring)
+        options = {} if weight is None else {"sample_weight": weight}
+
+        def asked(end: train.EpochEnd) -> float:
+            view = copy.copy(self)
+            view.__dict__.update(self._view(end.state()), _skl_callbacks=[])
+            with warnings.catch_warnings():  # X was checked with its names, which are gone
+                warnings.filterwarnings("ignore", message="X does not have valid feature names")
+                return float(scorer(view, X, y, **options))
+
+        return asked
+
+    def _view(self, state: Mapping[str, Array]) -> dict[str, Any]:
+        """The attributes of an estimator that predicts with these parameters."""
+        net = copy.copy(self.network_)
+        net._state = snapshot(state)
+        return {"network_": net}
+
+    def _note(self, at: Progress) -> None:
+        """The attributes that scikit-learn's estimators have after a fit."""
+        scored = bool(at.scores)
+        self.loss_curve_, self.n_iter_, self.t_ = at.losses, at.epochs, at.seen
+        self.loss_ = at.losses[-1] if at.losses else np.inf
+        self.best_loss_ = None if self.early_stopping else self._target.loss_in_units(at.best_loss)
+        self.validation_scores_ = at.scores if scored else None
+        self.validation_loss_curve_ = at.validation_losses if at.validation_losses else None
+        self.best_validation_score_ = at.best_score if scored else None
+
+    def _warn(self, watching: Convergence, epochs: int, incremental: bool) -> None:
+        history = self.network_.history
+        stopped = history is None or history.stopped != "epochs" or watching.converged
+        if not stopped and not incremental:
+            warnings.warn(
+                f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet; "
+                "raise max_iter, or accept it as it is",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    # ------------------------------------------------------------------ using
+
+    def _raw(self, X: Any) -> Any:
+        """The network's outputs for rows of X."""
+        check_is_fitted(self, "network_")
+        X = self._dense(
+            validate_data(self, X, accept_sparse=["csr", "csc", "coo"], dtype=_FLOATS, reset=False)
+        )
+        return self.network_.output(self._scaling.apply(X, self.network_.dtype))
+
+    def _dense(self, X: Any) -> Array:
+        if isinstance(X, np.ndarray):
+            return X
+        if (size := X.shape[0] * X.shape[1] * X.dtype.itemsize) > _DENSE_LIMIT:
+            raise DataError(
+                f"X is sparse and would need {size / 2**30:.0f} GiB as a dense array; "
+                "keep fewer columns, for example by TruncatedSVD or SelectKBest"
+            )
+        return np.asarray(X.toarray())
+
+    def predict(self, X: Any) -> Any:
+        """The predictions for rows of X: classes, or numbers."""
+        z = self._raw(X)
+        return self._target.predict(z)
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | os.PathLike[str], *, optimizer: bool = False) -> None:
+        """One safe file, which :func:`chainrule.load` gives back as a Predictor: it predicts without
+        scikit-learn. ``optimizer`` adds the optimizer's state."""
+        predictor_of(self).save(path, optimizer=optimizer)
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """An ONNX file, with scaling and classes inside: :func:`chainrule.tasks.onnx.predictor_to_onnx`."""
+        predictor_of(self).export(path)
+
+    # ------------------------------------------------------------------ inside, by scikit-learn's names
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """The weights of every Dense layer, (n_in, n_out): with ``intercepts_`` they are the whole network
+        for X as it was given. (The network itself sees scaled columns; that is folded in here.)"""
+        return folded(self.network_, self._scaling, self._target)[0]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """The biases of every Dense layer, (n_out,)."""
+        return folded(self.network_, self._scaling, self._target)[1]
+
+    @property
+    def n_layers_(self) -> int:
+        """Layers of units, inputs and outputs included."""
+        self.network_  # noqa: B018  # not there before a fit, so that neither is this
+        return len(architecture.hidden_sizes(self.hidden_layer_sizes)) + 2
+
+    @property
+    def n_outputs_(self) -> int:
+        """Outputs of the network."""
+        return sum(self._target.outputs.values())
+
+    @property
+    def out_activation_(self) -> str:
+        """What turns outputs into predictions."""
+        return self._target.activation
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+_FLOATS = (np.float64, np.float32)
+
+
+def _heavy(X: Array, y: Array, weight: Array) -> tuple[Array, Array, Array | None]:
+    """The rows that weigh anything; None for weights that are all alike 1."""
+    rows = np.flatnonzero(weight)
+    if len(rows) < len(weight):
+        X, y, weight = X[rows], y[rows], weight[rows]
+    return X, y, None if (weight == 1).all() else weight
