@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mutation import mutated_bytes, mutated_json, signed
+from mutation import file_parts, mutated_bytes, mutated_json, signed
 
 import chainrule as cr
 from chainrule import Network, losses, nn, ops
@@ -46,21 +46,11 @@ def network(kind: str) -> Network:
     return net
 
 
-def parts(path: Path) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
-    """(tensors' entries, chainrule's header, the whole header as text with zeros for its hash, the data)"""
-    whole = path.read_bytes()
-    n = int.from_bytes(whole[:8], "little")
-    raw, data = whole[8 : 8 + n], whole[8 + n :]
-    table = json.loads(raw)
-    header = json.loads(table.pop("__metadata__")["chainrule"])
-    return table, header, raw.replace(header["header_sha256"].encode(), b"0" * 64), data
-
-
 @pytest.fixture(scope="module", params=["plain", "branched"])
 def sound(request, tmp_path_factory) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
     path = tmp_path_factory.mktemp("sound") / "m"
     network(request.param).save(path, optimizer=True)
-    return parts(path)
+    return file_parts(path)
 
 
 def loads(content: bytes, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Reading a network back from its file."""
+"""Reading a network, or a fitted estimator, back from its file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from chainrule.network import Network
 from chainrule.ops.functions import FUNCTIONS
 from chainrule.spec import Spec, as_dtype, as_shape
 from chainrule.storage import read_tensors
+from chainrule.tasks.architecture import Activation
+from chainrule.tasks.predictor import Predictor, restore
 from chainrule.train import History, Model
 from chainrule.train.prepare import choose_metrics
 
-__all__ = ["load"]
+__all__ = ["load", "load_network"]
 
 _CLOSED_TABLE: dict[str, type] = {
     **nn.LAYERS,
@@ -27,41 +29,68 @@ _CLOSED_TABLE: dict[str, type] = {
     **optim.SOLVERS,
     **optim.AVERAGES,
     "Group": optim.Group,
+    "Activation": Activation,
 }
 """The only classes that a file can make."""
+_NETWORK = "network/"
 
 
-def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] = ()) -> Network:
-    """The network in a model file. No code of the file is run, nothing that it names is imported.
+def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] = ()) -> Network | Predictor:
+    """The network in a model file; of an estimator's file its :class:`~chainrule.tasks.predictor.Predictor`,
+    which predicts without scikit-learn. No code of the file is run, nothing that it names is imported.
 
     custom    your own layers, losses and optimizers that the file may name: classes, and functions
 
     Raises ModelFileError for whatever is not a whole, unaltered model.
     """
     header, arrays = read_tensors(path)
-    if header.get("kind") != "network":
-        raise ModelFileError(
-            f"{path} holds a {header.get('kind')!r}, not a network; load the model.safetensors beside it"
-        )
+    kind = header.get("kind")
+    if kind not in ("network", "estimator"):
+        raise ModelFileError(f"{path} holds a {kind!r}, not a network; load the model.safetensors beside it")
     tables = {**_CLOSED_TABLE, **{c.__name__: c for c in custom if isinstance(c, type)}}
     own = {c.__name__: c for c in custom if not isinstance(c, type)}
-    if foreign := sorted(_foreign(header, tables) - own.keys()):
+    described = header if kind == "network" else header.get("network")
+    if foreign := sorted(_foreign(described, tables) - own.keys()):
         listing = ", ".join(foreign[:5])
         raise ModelFileError(
             f"{path} names {listing}, which chainrule {__version__} does not know; your own classes and "
             f"functions: load(path, custom=[{listing}]); those of a newer chainrule: update it"
         )
     try:
-        return _restore(header, arrays, tables, own)
+        if kind == "network":
+            return _restore(header, arrays, tables, own)
+        return _estimator(header, arrays, tables, own)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ModelFileError(f"{path}: the header does not describe a network: {error}") from error
+        raise ModelFileError(f"{path}: the header does not describe a {kind}: {error}") from error
 
 
-def _foreign(header: Mapping[str, Any], tables: Mapping[str, type]) -> set[str]:
+def load_network(path: str | os.PathLike[str]) -> Network:
+    """:func:`load` where a network is needed; ModelFileError for an estimator's file."""
+    found = load(path)
+    if not isinstance(found, Network):
+        raise ModelFileError(
+            f"{path} holds the estimator {found.estimator}, not a network: give a network's file"
+        )
+    return found
+
+
+def _estimator(
+    header: dict[str, Any],
+    arrays: dict[str, Array],
+    tables: Mapping[str, type],
+    functions: Mapping[str, Callable[..., Any]],
+) -> Predictor:
+    """The network from the tensors below "network/", the rest from the others."""
+    own = {name.removeprefix(_NETWORK): a for name, a in arrays.items() if name.startswith(_NETWORK)}
+    rest = {name: a for name, a in arrays.items() if not name.startswith(_NETWORK)}
+    return restore(header, rest, _restore(header["network"], own, tables, functions))
+
+
+def _foreign(header: Any, tables: Mapping[str, type]) -> set[str]:
     """What a header names that is not chainrule's. No function of chainrule is a loss, but one of the user's
     may be called like one of them."""
     found = set(_names(header)) - tables.keys() - FUNCTIONS.keys()
-    losses = header.get("loss")
+    losses = header.get("loss") if isinstance(header, Mapping) else None
     given = losses.values() if isinstance(losses, Mapping) else ()
     return found | {
         v["function"] for v in given if isinstance(v, Mapping) and isinstance(v.get("function"), str)

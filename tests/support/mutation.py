@@ -6,9 +6,10 @@ import copy
 import hashlib
 import json
 import random
+from pathlib import Path
 from typing import Any
 
-__all__ = ["mutated_bytes", "mutated_json", "signed"]
+__all__ = ["file_parts", "mutated_bytes", "mutated_json", "signed"]
 
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**18, 0.5, -0.0, 1e308, 5e-324, "", "x", "nan",
@@ -111,3 +112,13 @@ def signed(table: dict[str, Any] | bytes, header: Any, data: bytes) -> bytes:
         raw = json.dumps({"__metadata__": {"chainrule": text}, **table}).encode()
     raw = raw.replace(b"0" * 64, hashlib.sha256(raw).hexdigest().encode(), 1)
     return len(raw).to_bytes(8, "little") + raw + data
+
+
+def file_parts(path: Path) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+    """(tensors' entries, chainrule's header, the whole header as text with zeros for its hash, the data)"""
+    whole = path.read_bytes()
+    n = int.from_bytes(whole[:8], "little")
+    raw, data = whole[8 : 8 + n], whole[8 + n :]
+    table = json.loads(raw)
+    header = json.loads(table.pop("__metadata__")["chainrule"])
+    return table, header, raw.replace(header["header_sha256"].encode(), b"0" * 64), data

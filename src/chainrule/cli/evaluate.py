@@ -29,11 +29,11 @@ def evaluate(model: Path, dataset: str, held_out: bool, as_json: bool) -> None:
     MODEL is a model file or a run folder, DATASET is mnist.
     """
     from chainrule.cli.training import load_dataset, parts
-    from chainrule.modelfile import load
+    from chainrule.modelfile import load_network
     from chainrule.report import examine
     from chainrule.report.html import percent
 
-    net = load(model_file(model))
+    net = load_network(model_file(model))
     data = load_dataset(dataset)
     _, _, part, x, y = parts(data, held_out)
     found = examine(net, data, part, x, y)

@@ -45,9 +45,9 @@ def predict(model: Path, images: tuple[Path, ...], as_json: bool) -> None:
     """
     import numpy as np
 
-    from chainrule.modelfile import load
+    from chainrule.modelfile import load_network
 
-    net = load(model_file(model))
+    net = load_network(model_file(model))
     rows = [pair for path in images for pair in _rows(path, net)]
     names = [name for name, _ in rows]
     found = np.asarray(net.predict_proba(np.stack([row for _, row in rows])))

@@ -40,7 +40,7 @@ _COUNTER = "num_batches_tracked"  # of BatchNorm; only PyTorch's momentum=None r
 _SHOWN = 5
 
 
-class Stateful(Protocol):
+class _Stateful(Protocol):
     """What is asked of a network whose weights are exchanged; :class:`~chainrule.Network` has it."""
 
     model: Model | None
@@ -53,7 +53,7 @@ class Stateful(Protocol):
     def __setitem__(self, name: str, value: Any) -> None: ...
 
 
-def to_torch_state(net: Stateful, path: str | os.PathLike[str] | None = None) -> dict[str, Array]:
+def to_torch_state(net: _Stateful, path: str | os.PathLike[str] | None = None) -> dict[str, Array]:
     """The network's weights as a state dict of PyTorch, in arrays; as a safetensors file too, where ``path``
     is given, which ``safetensors.torch.load_file`` reads.
 
@@ -78,7 +78,7 @@ def to_torch_state(net: Stateful, path: str | os.PathLike[str] | None = None) ->
 
 
 def load_torch_state(
-    net: Stateful,
+    net: _Stateful,
     state: Mapping[str, Any] | str | os.PathLike[str],
     mapping: Mapping[str, str] | None = None,
 ) -> None:
@@ -118,7 +118,7 @@ def load_torch_state(
         net[ours] = _turned(value, model, ours).reshape(net.state[ours].shape)
 
 
-def _built(net: Stateful) -> Model:
+def _built(net: _Stateful) -> Model:
     if net.model is None:
         raise ConfigError("the network has no parameters yet: call build(number of features) or fit first")
     return net.model
@@ -158,7 +158,7 @@ _LEAVES = {
 }
 
 
-def _names(net: Stateful) -> dict[str, str]:
+def _names(net: _Stateful) -> dict[str, str]:
     """{our path: PyTorch's name} of everything in the state."""
     shared = dict(_shared(net.layer))
     found = {}
@@ -217,7 +217,7 @@ def _mapped(names: Mapping[str, str], mapping: Mapping[str, str]) -> dict[str, s
     return found
 
 
-def _check_names(net: Stateful, wanted: Mapping[str, str], given: Mapping[str, Any]) -> None:
+def _check_names(net: _Stateful, wanted: Mapping[str, str], given: Mapping[str, Any]) -> None:
     missing = [name for name in wanted.values() if name not in given]
     left = [name for name in given if name not in wanted.values()]
     if not missing and not left:
@@ -228,7 +228,7 @@ def _check_names(net: Stateful, wanted: Mapping[str, str], given: Mapping[str, A
     )
 
 
-def _remedy(net: Stateful, wanted: Mapping[str, str], given: Mapping[str, Any]) -> str:
+def _remedy(net: _Stateful, wanted: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """The mapping that would fit, if each tensor in turn has the shape that is needed."""
     state, model = net.state, _built(net)
     shapes = [_turned(np.empty(state[ours].shape, bool), model, ours).shape for ours in wanted]
