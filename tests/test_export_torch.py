@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from mutation import mutated_bytes
 
 from chainrule import Network, nn, ops
 from chainrule.errors import ConfigError, DTypeError, ModelFileError, ShapeError
 from chainrule.export import load_torch_state, to_torch_state
+from chainrule.storage import read_public_tensors
 
 
 def small(**more: Any) -> Network:
@@ -128,6 +132,18 @@ def test_the_proposed_mapping_is_one():
 def test_a_network_without_parameters_is_refused():
     with pytest.raises(ConfigError, match="build"):
         load_torch_state(Network(nn.Dense(3)), STATE)
+
+
+def test_mutated_files_give_arrays_or_one_error(tmp_path):
+    path = tmp_path / "m"
+    safetensors.numpy.save_file({k: v.astype("f2") for k, v in STATE.items()}, path)
+    whole, read = path.read_bytes(), 0
+    for seed in range(600):
+        draws = random.Random(seed)
+        path.write_bytes(mutated_bytes(whole, draws))
+        with contextlib.suppress(ModelFileError):
+            read += len(read_public_tensors(path)) == 4
+    assert 0 < read < 500
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -24,6 +24,7 @@ from chainrule import Network, losses, nn, ops
 from chainrule.errors import ModelFileError
 from chainrule.storage import read_header, read_tensors
 
+DATA = Path(__file__).parent / "data"
 QUICK, LONG = 800, 60.0  # files, seconds
 
 
@@ -139,7 +140,7 @@ def test_a_header_without_one_of_its_parts_is_refused(sound, tmp_path):
 
 
 def suite() -> dict[str, bytes]:
-    found = json.loads((Path(__file__).parent / "data" / "json_test_suite.json").read_text())
+    found = json.loads((DATA / "json_test_suite.json").read_text())
     return {name: base64.b64decode(text) for name, text in found["cases"].items()}
 
 
@@ -221,6 +222,8 @@ def test_loading_imports_runs_and_opens_nothing_else(sound, tmp_path):
         (tmp_path / f"m{i}").write_bytes(hostile(sound, random.Random(i)))
     evil = {**header, "layer": {"type": "antigravity.fly"}, "loss": {"y": {"function": "os.system"}}}
     (tmp_path / "evil").write_bytes(signed(table, evil, data))
+    estimator = base64.decodebytes((DATA / "classifier1.safetensors.b64").read_bytes())
+    (tmp_path / "estimator").write_bytes(estimator)
     before = sorted(tmp_path.iterdir())
     others = [str(p) for p in before if p.name != "sound"]
     command = [sys.executable, "-c", WATCHED, str(tmp_path / "sound"), *others]

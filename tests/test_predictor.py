@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 import subprocess
 import sys
@@ -139,6 +141,18 @@ def test_columns_of_a_data_frame_are_found_by_name(tmp_path):
     np.testing.assert_array_equal(found.predict(frame[["c", "a", "d", "b"]]), model.predict(frame))
     with pytest.raises(DataError, match="lacks the column 'b'"):
         found.predict(frame[["a", "c", "d"]])
+
+
+def test_sparse_rows(models):
+    sparse = pytest.importorskip("scipy.sparse")
+    found = predictor_of(model_of(models, "text"))
+    np.testing.assert_array_equal(found.predict(sparse.csr_matrix(X)), found.predict(X))
+
+
+def test_copies_and_pickles_predict_the_same(models):
+    found = predictor_of(model_of(models, "text"))
+    for other in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        np.testing.assert_array_equal(other.predict(X), found.predict(X))
 
 
 def test_what_cannot_be_saved_of_the_parameters_is_named(tmp_path):

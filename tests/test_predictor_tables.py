@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import warnings
 from typing import Any
@@ -167,6 +168,11 @@ def test_onnxruntime_predicts_the_same_from_the_columns(made, name, tmp_path):
     found.export(tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     session = ort.InferenceSession(str(tmp_path / "model.onnx"))
+    assert {t.name for t in model.graph.initializer} <= {
+        name for node in model.graph.node for name in node.input
+    }
+    columns = json.loads(session.get_modelmeta().custom_metadata_map["columns"])
+    assert [c["name"] for c in columns] == list(found.encoder.names) == [x.name for x in session.get_inputs()]
     names = [y.name for y in session.get_outputs()]
     strange = table(5, 40)
     strange["city"][::3] = "nowhere"

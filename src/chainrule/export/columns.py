@@ -27,7 +27,7 @@ from chainrule.errors import ConfigError
 from chainrule.export.emit import Emitter
 from chainrule.spec import DType
 
-__all__ = ["HOW_COLUMN", "input_dtype", "write_column"]
+__all__ = ["HOW_COLUMN", "gap_of", "input_dtype", "write_column"]
 
 Array = np.ndarray[Any, Any]
 State = Mapping[str, Array]
@@ -43,6 +43,17 @@ def input_dtype(column: ColumnEncoder) -> DType | str:
     if isinstance(column, Number):
         return np.dtype(np.float64)
     return np.dtype(np.int64) if isinstance(column, Date) else "str"
+
+
+def gap_of(column: ColumnEncoder) -> str:
+    """How a missing value of a column is given, in words.
+
+    >>> gap_of(Number("age"))
+    'NaN'
+    """
+    if isinstance(column, Number):
+        return "NaN"
+    return str(_NO_DATE) if isinstance(column, Date) else "empty text"
 
 
 def write_column(e: Emitter, column: ColumnEncoder, x: str, state: State, dtype: DType) -> str:

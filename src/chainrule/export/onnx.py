@@ -79,11 +79,24 @@ def write_model(proto: Any, path: str | os.PathLike[str]) -> None:
         file.write(proto.SerializeToString())
 
 
-def finish(e: Emitter, inputs: list[Any], tensors: Mapping[str, str], outputs: list[Any], title: str) -> Any:
-    """The checked model of all that an emitter has collected. ``tensors``: what the outputs are, by name."""
+def finish(
+    e: Emitter,
+    inputs: list[Any],
+    tensors: Mapping[str, str],
+    outputs: list[Any],
+    title: str,
+    properties: Mapping[str, str] | None = None,
+) -> Any:
+    """The checked model of all that an emitter has collected.
+
+    tensors       what the outputs are, by name
+    properties    what a reader may want to know besides: the model's metadata
+    """
     helper = e.onnx.helper
     e.renamed(tensors)
-    graph = helper.make_graph(e.nodes, "chainrule", inputs, outputs, e.initializers, doc_string=title)
+    used = {name for node in e.nodes for name in node.input}
+    weights = [tensor for tensor in e.initializers if tensor.name in used]
+    graph = helper.make_graph(e.nodes, "chainrule", inputs, outputs, weights, doc_string=title)
     versions = [helper.make_opsetid("", OPSET)]
     if any(node.domain == "ai.onnx.ml" for node in e.nodes):
         versions.append(helper.make_opsetid("ai.onnx.ml", 3))
@@ -95,6 +108,7 @@ def finish(e: Emitter, inputs: list[Any], tensors: Mapping[str, str], outputs: l
         producer_version=__version__,
         doc_string=title,
     )
+    helper.set_model_props(proto, dict(properties or {}))
     if (size := proto.ByteSize()) > _LARGEST:
         raise ConfigError(f"the model has {size} bytes; an ONNX file holds at most 2 GiB")
     e.onnx.checker.check_model(proto, full_check=True)

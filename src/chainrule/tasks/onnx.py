@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from chainrule.data.tables.table_encoder import path_of
 from chainrule.errors import ConfigError
 from chainrule.executors import Array
-from chainrule.export.columns import input_dtype, write_column
+from chainrule.export.columns import gap_of, input_dtype, write_column
 from chainrule.export.dynamic import Node, Traced, trace_rows
 from chainrule.export.emit import Emitter, tensor_type
 from chainrule.export.onnx import finish, write_model
@@ -75,10 +76,28 @@ def predictor_to_onnx(predictor: Predictor, path: str | os.PathLike[str] | None 
     found = _Outputs(e)
     _write_target(found, predictor.target, z, raw)
     title = f"{predictor.estimator}: {steps_as_written(network.layer)}"
-    proto = finish(e, given, found.tensors, found.said, title)
+    proto = finish(e, given, found.tensors, found.said, title, _schema(predictor))
     if path is not None:
         write_model(proto, path)
     return proto
+
+
+def _schema(predictor: Predictor) -> dict[str, str]:
+    """The model's metadata: what each column is, what is missing in it, which categories it has."""
+    if predictor.encoder is None:
+        names = predictor.features
+        return {} if names is None else {"columns": json.dumps(names, ensure_ascii=False)}
+    used = [column for column in predictor.encoder.columns if column.features]
+    known = [
+        {
+            "name": c.name,
+            "kind": c.kind,
+            "missing": gap_of(c),
+            "categories": list(getattr(c, "categories", ())),
+        }
+        for c in used
+    ]
+    return {"columns": json.dumps(known, ensure_ascii=False)}
 
 
 def _traced(model: Model, rows: int) -> Traced:

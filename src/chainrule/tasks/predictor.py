@@ -87,7 +87,7 @@ class Predictor:
         named = hasattr(X, "columns")
         if named and self.features is not None:
             X = _by_name(X, self.features)
-        x = np.asarray(X)
+        x = X.toarray() if hasattr(X, "toarray") else np.asarray(X)  # which a sparse matrix has
         if x.dtype.kind not in "fiub":
             try:
                 x = x.astype(np.float64)
