@@ -60,6 +60,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "BatchNorm": (nn.BatchNorm(), (7,), ""),
     "BatchNorm of sequences": (nn.BatchNorm(scale=False), (3, 5), ""),
     "BatchNorm inside": (nn.sequential(nn.Dense(5), ops.tanh, nn.BatchNorm(), nn.Dense(3)), (17,), ""),
+    "Columns": (nn.Columns(((7, 5), (9, 3))), (2,), "int32"),
     "Dense": (nn.Dense(11), (7,), ""),
     "Dense 1": (nn.Dense(1, bias=False), (1,), ""),
     "Dense wide": (nn.Dense(70), (130,), ""),

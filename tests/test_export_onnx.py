@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "BatchNorm": (nn.BatchNorm(), (7,), ""),
     "BatchNorm of sequences": (nn.BatchNorm(scale=False), (3, 5), ""),
     "BatchNorm alone": (nn.BatchNorm(scale=False, offset=False), (5,), ""),
+    "Columns": (nn.Columns(((7, 5), (9, 3))), (2,), "int32"),
     "Dense": (nn.Dense(11), (7,), ""),
     "Dense without bias": (nn.Dense(1, bias=False), (1,), ""),
     "Dense of sequences": (nn.Dense(6), (4, 5), ""),

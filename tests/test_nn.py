@@ -45,6 +45,8 @@ CASES = [
     Case("layer_norm", nn.LayerNorm(), (5, 4), (5, 4)),
     Case("layer_norm_plain", nn.LayerNorm(scale=False, offset=False), (5, 2, 4), (5, 2, 4)),
     Case("embedding", nn.Embedding(7, 3), ((5, 2), 7), (5, 2, 3)),
+    Case("columns", nn.Columns(((9, 3), (7, 2))), {"x": (5, 4), "codes": ((5, 2), 7)}, (5, 9)),
+    Case("columns_of_codes", nn.Columns(((9, 3),)), ((5, 1), 9), (5, 3)),
     Case("flatten", nn.Flatten(), (5, 2, 3), (5, 6)),
     Case("rescale", nn.Rescale(2.0, -1.0), (5, 4), (5, 4)),
     Case("residual", nn.Residual(nn.sequential(nn.Dense(4), ops.tanh)), (5, 4), (5, 4)),

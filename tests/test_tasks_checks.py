@@ -11,9 +11,6 @@ import warnings
 from typing import Any
 
 import pytest
-
-pytest.importorskip("sklearn")
-
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from chainrule.tasks import MLPClassifier, MLPRegressor

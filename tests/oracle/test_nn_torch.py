@@ -60,6 +60,10 @@ PAIRS = {
         lambda x, p, training: fn.layer_norm(x, (4,), eps=1e-3),
     ),
     "embedding": (nn.Embedding(7, 3), ((5, 2), 7), lambda x, p, training: fn.embedding(x, p["W"])),
+    "columns": (
+        nn.Columns(((7, 3),)), ((5, 1), 7),
+        lambda x, p, training: fn.embedding(x[:, 0], p["code_0/W"]),
+    ),
     "flatten": (nn.Flatten(), (5, 2, 3), lambda x, p, training: torch.flatten(x, 1)),
     "rescale": (nn.Rescale(2.0, 1.0), (5, 4), lambda x, p, training: torch.add(1.0, x, alpha=2.0)),
     "residual": (

@@ -1,6 +1,7 @@
 """Layers: frozen dataclasses with one method. A network's step is one of them, or a function of ``ops``."""
 
 from chainrule.nn.activation import Maxout, PReLU
+from chainrule.nn.columns import Columns
 from chainrule.nn.container import (
     Flatten,
     Parallel,
@@ -38,6 +39,7 @@ __all__ = [
     "LAYERS",
     "BatchNorm",
     "Buffer",
+    "Columns",
     "Constant",
     "Dense",
     "Dropout",
@@ -77,8 +79,8 @@ __all__ = [
 LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
-        BatchNorm, Dense, Dropout, Embedding, Flatten, GaussianNoise, LayerNorm, Maxout, PReLU, Parallel,
-        Rescale, Residual, Sequential, Shared, TiedDense,
+        BatchNorm, Columns, Dense, Dropout, Embedding, Flatten, GaussianNoise, LayerNorm, Maxout, PReLU,
+        Parallel, Rescale, Residual, Sequential, Shared, TiedDense,
     )
 }  # fmt: skip
 """Every layer by the name under which a model file knows it: the closed table from which files are read."""

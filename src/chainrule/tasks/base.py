@@ -13,18 +13,28 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _check_y,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from chainrule import data as splits
-from chainrule import optim, train
+from chainrule import nn, optim, train
+from chainrule.data.arrays import as_named
+from chainrule.data.tables import Table, TableEncoder
 from chainrule.errors import ConfigError, DataError
 from chainrule.executors import Array
 from chainrule.network import Network
+from chainrule.spec import Spec
 from chainrule.tasks import architecture, parameters
+from chainrule.tasks.inputs import Shown, is_table, rows_of, table_of
 from chainrule.tasks.monitor import CallbackSupportMixin, Monitor, with_callbacks
 from chainrule.tasks.predictor import predictor_of
 from chainrule.tasks.progress import Convergence, Progress, penalty
-from chainrule.tasks.scaling import Affine, identity, standard
+from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Target
 from chainrule.tasks.weights import folded
 from chainrule.train.state import snapshot
@@ -49,7 +59,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """X and y as arrays; with ``reset`` the number and names of the columns are remembered."""
 
     @abstractmethod
-    def _learned(self, y: Array, weight: Array | None) -> tuple[Target, Any]:
+    def _learned(self, y: Array, weight: Array | None, every_y: Array) -> tuple[Target, Any]:
         """What is learned and its loss (or losses by output), from the first target seen."""
 
     @abstractmethod
@@ -73,25 +83,35 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _learn(self, X: Any, y: Any, given_weight: Any, validation: Any, *, incremental: bool) -> Any:
         parameters.check(self)
+        self._prepare(holds_out=incremental or validation is not None or bool(self.early_stopping))
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         X, y = self._checked_target(X, y, reset=first)
         weight = self._row_weights(X, y, given_weight, incremental=incremental)
-        if first:
-            self._begin(X, y, weight)
+        every_y = y
         if weight is not None:
             X, y, weight = _heavy(X, y, weight)
+        if first:
+            self._begin(X, y, weight, every_y)
         held = None
         if validation is not None:
             held = self._given_validation(validation)
         elif self.early_stopping and not incremental:
             (X, y, weight), held = self._split(X, y, weight)
         self._run(X, y, weight, held, incremental=incremental)
+        self._end(held)
         return self
+
+    def _prepare(self, *, holds_out: bool) -> None:
+        """What else is refused before anything is done."""
+
+    def _end(self, held: Any) -> None:
+        """What is left to do with the rows held out."""
 
     def _row_weights(self, X: Array, y: Array, given: Any, *, incremental: bool) -> Array | None:
         weight = None
         if given is not None:
-            weight = _check_sample_weight(given, X, dtype=np.float64, ensure_non_negative=True)
+            like = np.empty((len(X), 0))
+            weight = _check_sample_weight(given, like, dtype=np.float64, ensure_non_negative=True)
         weight = self._weigh(y, weight, incremental=incremental)
         if weight is not None and not weight.any():
             raise DataError(
@@ -99,14 +119,62 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             )
         return weight
 
-    def _begin(self, X: Array, y: Array, weight: Array | None) -> None:
-        """A new network for data like these."""
+    def _begin(self, X: Array, y: Array, weight: Array | None, every_y: Array) -> None:
+        """A new network for data like these; ``every_y`` has the rows of weight 0 too, and so all classes."""
         self._seed = int(check_random_state(self.random_state).randint(0, 2**31 - 1, dtype=np.int64))
-        self._target, self._losses = self._learned(y, weight)
-        self._scaling: Affine = standard(X, weight) if self.scaling == "standard" else identity(X.shape[1])
-        layers = architecture.network_layers(self, X.shape[1], self._target.outputs)
-        self.network_ = Network(layers, seed=self._seed, dtype=X.dtype).build(X.shape[1])
+        self._target, self._losses = self._learned(y, weight, every_y)
+        shown = self._shown = Shown.seen(
+            X, weight, kinds=self.kinds, scaling=self.scaling, embed_from=self.embed_from
+        )
+        first = nn.Columns(shown.codes) if shown.codes else None
+        layers = architecture.network_layers(self, shown.width, self._target.outputs, first)
+        inputs = {
+            name: Spec(a.shape[1:], a.dtype) for name, a in as_named(shown(rows_of(X, _FIRST)), "x").items()
+        }
+        self.network_ = Network(layers, seed=self._seed, dtype=shown.dtype).build(**inputs)
         self._progress = Progress()
+
+    # What files hold of it.
+
+    @property
+    def _scaling(self) -> Affine:
+        return self._shown.scaling
+
+    @property
+    def _encoder(self) -> TableEncoder | None:
+        return self._shown.encoder
+
+    @property
+    def _encoder_state(self) -> dict[str, Array]:
+        return self._shown.learned
+
+    @property
+    def encoder_(self) -> TableEncoder | None:
+        """How the columns of a table become numbers, each with the reason; None after a fit on an array. Its
+        ``feature_names`` are those of the rows of ``coefs_[0]``, before any embeddings."""
+        return self._shown.encoder
+
+    def _validated(self, X: Any, y: Any, *, reset: bool, **options: Any) -> tuple[Any, Array]:
+        """X as an array or a Table, and y, both checked."""
+        if is_table(X, self.kinds, self.scaling) if reset else self._shown.encoder is not None:
+            X = self._table(X, reset=reset)
+            y = _check_y(y, multi_output=True, y_numeric=options.get("y_numeric", False), estimator=self)
+            check_consistent_length(np.empty((len(X), 0)), y)
+            return X, y
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc", "coo"], multi_output=True, dtype=_FLOATS, reset=reset,
+            **options,
+        )  # fmt: skip
+        return self._dense(X), y
+
+    def _table(self, X: Any, *, reset: bool) -> Table:
+        named, X = hasattr(X, "columns") or isinstance(X, Mapping | Table), table_of(X)
+        if reset:
+            self.n_features_in_ = len(X.names)
+            self.__dict__.pop("feature_names_in_", None)
+            if named:
+                self.feature_names_in_ = np.array(X.names, object)
+        return X
 
     def _split(self, X: Array, y: Array, weight: Array | None) -> tuple[Any, ...]:
         """(training, held out): alike in classes, as far as each has rows to spare."""
@@ -119,7 +187,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if groups is not None and np.bincount(groups).max() < 2:
             groups = None  # no class can spare a row
         kept, held = splits.split(len(X), self.validation_fraction, self._seed, stratify=groups)
-        return tuple(tuple(None if a is None else a[rows] for a in (X, y, weight)) for rows in (kept, held))
+        parts = [
+            (rows_of(X, rows), y[rows], None if weight is None else weight[rows]) for rows in (kept, held)
+        ]
+        return tuple(parts)
 
     def _given_validation(self, given: Any) -> tuple[Array, Array, Array | None]:
         if not isinstance(given, tuple | list) or len(given) not in (2, 3):
@@ -141,11 +212,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         validation = None
         if held is not None:
             Xv, yv, wv = held
-            validation = (self._scaling.apply(Xv, dtype), target.encode(yv, dtype), wv)
+            validation = (self._shown(Xv), target.encode(yv, dtype), wv)
         monitor.begin(net.state)
         try:
             net.fit(
-                self._scaling.apply(X, dtype),
+                self._shown(X),
                 target.encode(y, dtype),
                 loss=self._losses,
                 optimizer=rule,
@@ -216,7 +287,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if self.scoring == "loss":
             return lambda end: -end.metrics["val_loss"]
         if self.scoring is None:
-            shown, net = self._scaling.apply(X, self.network_.dtype), copy.copy(self.network_)
+            shown, net = self._shown(X), copy.copy(self.network_)
 
             def score(end: train.EpochEnd) -> float:
                 net._state = snapshot(end.state())
@@ -269,10 +340,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _raw(self, X: Any) -> Any:
         """The network's outputs for rows of X."""
         check_is_fitted(self, "network_")
-        X = self._dense(
-            validate_data(self, X, accept_sparse=["csr", "csc", "coo"], dtype=_FLOATS, reset=False)
-        )
-        return self.network_.output(self._scaling.apply(X, self.network_.dtype))
+        if self._shown.encoder is None:
+            X = validate_data(self, X, accept_sparse=["csr", "csc", "coo"], dtype=_FLOATS, reset=False)
+            return self.network_.output(self._shown(self._dense(X)))
+        return self.network_.output(self._shown(self._table(X, reset=False)))
 
     def _dense(self, X: Any) -> Array:
         if isinstance(X, np.ndarray):
@@ -336,11 +407,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
 
 _FLOATS = (np.float64, np.float32)
+_FIRST = np.arange(1)
 
 
 def _heavy(X: Array, y: Array, weight: Array) -> tuple[Array, Array, Array | None]:
     """The rows that weigh anything; None for weights that are all alike 1."""
     rows = np.flatnonzero(weight)
     if len(rows) < len(weight):
-        X, y, weight = X[rows], y[rows], weight[rows]
+        X, y, weight = rows_of(X, rows), y[rows], weight[rows]
     return X, y, None if (weight == 1).all() else weight

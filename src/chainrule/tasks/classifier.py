@@ -9,12 +9,12 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import validate_data
 
 from chainrule import losses
 from chainrule.errors import ConfigError, DataError
 from chainrule.executors import Array
 from chainrule.tasks.base import BaseMLP
+from chainrule.tasks.calibration import calibrate
 from chainrule.tasks.parameters import store
 from chainrule.tasks.targets import Labels, OneOf, SeveralOf, Target
 
@@ -45,10 +45,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     weight_decay    decoupled decay; clip_norm: the most that all gradients together may measure
     schedule        of ``chainrule.optim``, of the learning rate over ``max_iter`` epochs
     init            of the weights; "auto": uniform, as scikit-learn begins
-    scaling         of the columns of X: "standard" (mean 0, deviation 1) or "none"
+    scaling         of columns of X: "standard" (mean 0, deviation 1), "none", "robust", "quantile", "auto"
+                    (see :class:`~chainrule.data.tables.Number`)
+    kinds           of columns of a table, {name: "numeric" …}, where they would be taken for something else
+    embed_from      categories from which a column has learned vectors instead of one-hot; None: never
+    calibrate       whether a temperature, found on the rows held out, makes the probabilities honest
     scoring         what early stopping follows: None (accuracy), "loss", or any scorer of scikit-learn
     callbacks       of ``chainrule.train``; those of scikit-learn come by ``set_callbacks``
     executor, threads   as for ``Network.fit``
+
+    X is an array or a sparse matrix of numbers, or a table: a data frame of pandas, Polars or pyarrow, or a
+    dict of columns. A table's text, truth values, dates and gaps are encoded (see ``encoder_``); where there
+    are none it is the array of its numbers.
 
     y is (n,) of labels of any type, (n, labels) of 0 and 1, or (n, targets) of classes.
 
@@ -96,7 +104,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         schedule: Any = None,
         init: Any = "auto",
         scaling: str = "standard",
+        kinds: Any = None,
+        embed_from: Any = 64,
         scoring: Any = None,
+        calibrate: bool = False,
         callbacks: Any = None,
         executor: str = "auto",
         threads: Any = None,
@@ -106,10 +117,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # ------------------------------------------------------------------ what is learned
 
     def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc", "coo"], multi_output=True,
-            dtype=(np.float64, np.float32), reset=reset,
-        )  # fmt: skip
+        X, y = self._validated(X, y, reset=reset)
         check_classification_targets(y)
         self._sparse_target = reset and hasattr(y, "toarray")
         y = y.toarray() if hasattr(y, "toarray") else y
@@ -117,7 +125,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             y = column_or_1d(y, warn=True)
         if not reset and self.warm_start:
             self._check_same_classes(y)
-        return self._dense(X), y
+        return X, y
 
     def _check_same_classes(self, y: Array) -> None:
         known = self._target.classes
@@ -127,7 +135,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"{known.tolist()}, not {np.unique(y).tolist()}; leave warm_start out, or use partial_fit"
             )
 
-    def _learned(self, y: Array, weight: Array | None) -> tuple[Target, Any]:
+    def _learned(self, y: Array, weight: Array | None, every_y: Array) -> tuple[Target, Any]:
+        y = every_y
         kind, classes = type_of_target(y), self.__dict__.pop("_announced", None)
         loss = _loss(self.loss)
         wide = isinstance(loss, losses.Classification | losses.KLDivergence)
@@ -165,6 +174,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         found = found.toarray() if hasattr(found, "toarray") else found
         right = (found == y).reshape(len(y), -1).all(axis=1)
         return float(np.average(right, weights=weight))
+
+    def _prepare(self, *, holds_out: bool) -> None:
+        if not isinstance(self.calibrate, bool):
+            raise ConfigError(f"MLPClassifier: calibrate is {self.calibrate!r}; give True or False")
+        if self.calibrate and not holds_out:
+            raise ConfigError("calibrate needs rows held out: give early_stopping=True, or validation_data")
+
+    def _end(self, held: Any) -> None:
+        if self.calibrate and held is not None:
+            X, y, weight = held
+            z = self.network_.output(self._shown(X))
+            calibrate(self.network_, z, self._target.encode(y, np.dtype(np.float64)), weight)
 
     # ------------------------------------------------------------------ batches one after another
 

@@ -24,7 +24,7 @@ _FLAGS = (
 )  # fmt: skip
 _CHOICES = {
     "learning_rate": ("constant", "invscaling", "adaptive"),
-    "scaling": ("standard", "none"),
+    "scaling": ("standard", "none", "robust", "quantile", "auto"),
     "target_scaling": ("standard", "none"),
 }
 

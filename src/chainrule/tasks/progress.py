@@ -40,7 +40,7 @@ class Progress:
 
 class Convergence(train.Callback):
     """Ends a fit, as scikit-learn does, when for more than ``patience`` epochs in a row the loss fell, or
-    where rows are held out their score rose, by less than ``tol``. Then the parameters of the best score are kept.
+    where rows are held out their score rose, by less than ``tol``. Then those of the best score are kept.
 
     score      what an epoch's metrics and parameters are worth on the rows held out; None: there are none
     penalty    what the parameters add to the loss

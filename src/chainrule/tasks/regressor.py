@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
-from sklearn.utils.validation import validate_data
 
 from chainrule import losses
+from chainrule.errors import ConfigError
 from chainrule.executors import Array
 from chainrule.tasks.base import BaseMLP
 from chainrule.tasks.parameters import store
@@ -22,6 +23,7 @@ _LOSSES = {
     "squared_error": losses.HalfSquaredError(),
     "absolute_error": losses.MeanAbsoluteError(),
     "poisson": losses.PoissonNLL(),
+    "gaussian": losses.GaussianNLL(),
 }  # scikit-learn's names
 
 
@@ -31,7 +33,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Whatever runs with theirs runs with this one; see :class:`MLPClassifier` for the parameters. Here
 
     loss             "squared_error", "poisson" (for y ≥ 0; the network predicts its logarithm),
-                     "absolute_error", "huber" (δ in units of y), a loss of chainrule, or a function of
+                     "absolute_error", "gaussian" (a deviation is predicted too), "huber" (δ in units
+                     of y), a loss of chainrule, or a function of
                      (output, target)
     target_scaling   of y: "standard" shows every number to the network by its distance from the mean in
                      deviations, "none" as it is. A function of your own sees y as it is. Predictions,
@@ -83,6 +86,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         schedule: Any = None,
         init: Any = "auto",
         scaling: str = "standard",
+        kinds: Any = None,
+        embed_from: Any = 64,
         target_scaling: str = "standard",
         scoring: Any = None,
         callbacks: Any = None,
@@ -92,15 +97,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         store(self, locals())
 
     def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc", "coo"], multi_output=True, y_numeric=True,
-            dtype=(np.float64, np.float32), reset=reset,
-        )  # fmt: skip
+        X, y = self._validated(X, y, reset=reset, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return self._dense(X), y.astype(np.float64, copy=False)
+        return X, y.astype(np.float64, copy=False)
 
-    def _learned(self, y: Array, weight: Array | None) -> tuple[Target, Any]:
+    def _learned(self, y: Array, weight: Array | None, every_y: Array) -> tuple[Target, Any]:
         named = _LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         loss: Any = losses.resolve_loss(self.loss) if named is None else named
         target = Numbers.seen(y, weight, loss, self.target_scaling)
@@ -132,8 +134,48 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     @property
     def n_outputs_(self) -> int:
         """Numbers that are predicted for a row."""
-        target = self._target
-        return len(target.scale.mean) if isinstance(target, Numbers) else 1
+        return len(self._numbers.scale.mean)
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """The predictions for rows of X, of the shape of y: means, or medians of losses that ask for them.
+
+        return_std    the predicted standard deviations too, after a fit with ``loss="gaussian"``
+        """
+        z = self._raw(X)
+        found = self._target.predict(z)
+        return (found, self._numbers.deviation(z)) if return_std else found
+
+    def predict_quantiles(self, X: Any) -> Array:
+        """Of the levels of ``loss=losses.Quantile((…))``: (n, levels), or (n, numbers, levels)."""
+        return self._numbers.quantiles(self._raw(X))
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[Array, Array]:
+        """(low, high), between which a share of ``coverage`` of all y is expected; each of y's shape.
+
+        After ``loss="gaussian"`` it is μ ± kσ; after ``losses.Quantile((0.05, …, 0.95))`` it is between the
+        quantiles of (1 ∓ coverage)/2, which must be among its levels. ConfigError where there are none.
+        """
+        if not 0 < coverage < 1:
+            raise ConfigError(f"coverage is {coverage!r}; give a share between 0 and 1, such as 0.9")
+        target, z = self._numbers, self._raw(X)
+        if target.spread:
+            half = NormalDist().inv_cdf(0.5 + coverage / 2) * target.deviation(z)
+            middle = target.predict(z)
+            return middle - half, middle + half
+        found, levels = target.quantiles(z), np.array(target.levels)
+        places = [np.flatnonzero(np.isclose(levels, 0.5 + side * coverage / 2)) for side in (-1, 1)]
+        if not all(map(len, places)):
+            raise ConfigError(
+                f"an interval of {coverage:g} lies between the quantiles {0.5 - coverage / 2:g} and "
+                f"{0.5 + coverage / 2:g}, but those of the loss are {target.levels}; name both in its levels"
+            )
+        return found[..., int(places[0][0])], found[..., int(places[1][0])]
+
+    @property
+    def _numbers(self) -> Numbers:
+        if not isinstance(self._target, Numbers):
+            raise TypeError("a regressor learns numbers")
+        return self._target
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -69,9 +69,9 @@ def moments(x: Array, weight: Array | None = None) -> tuple[Array, Array]:
     mean, variance = np.zeros(x.shape[1]), np.zeros(x.shape[1])
     parts = [slice(start, start + _BLOCK) for start in range(0, len(x), _BLOCK)]
     for part in parts:
-        mean += w[part] @ x[part].astype(np.float64) / total
+        mean += w[part] @ x[part].astype(np.float64, order="C") / total
     for part in parts:
-        variance += w[part] @ np.square(x[part] - mean) / total
+        variance += w[part] @ np.square(x[part].astype(np.float64, order="C") - mean) / total
     deviation = np.sqrt(variance)
     spacing = np.finfo(x.dtype).eps if x.dtype.kind == "f" else np.finfo(np.float64).eps
     deviation[deviation <= _ROUNDING * spacing * np.abs(mean)] = 0.0

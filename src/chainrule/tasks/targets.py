@@ -97,7 +97,7 @@ class OneOf(Target):
     def __post_init__(self) -> None:
         shared = len(self.classes) < 3 and not self.wide
         self.activation = "logistic" if shared else "softmax"
-        self.outputs = {OUTPUT: 1 if shared else len(self.classes)}
+        self.outputs = {OUTPUT: 1 if shared else max(len(self.classes), 2)}
 
     def encode(self, y: Array, dtype: np.dtype) -> Array:
         codes = codes_of(y, self.classes)
@@ -220,18 +220,27 @@ class Numbers(Target):
 
     scale       of every column, as the network is to see it
     flat        whether y was (n,), so that predictions are too
-    places      outputs of the network for each number: levels of quantiles, or mean and deviation
+    levels      of the quantiles that are predicted of every number, where it is not its mean or median alone
+    spread      "softplus" or "log_variance" where a deviation is predicted too, as GaussianNLL reads it, with
+                its ``floor``
     units       factor and offset that turn a loss of the network into one in units of y
     """
 
     scale: Affine
     flat: bool
-    places: int = 1
     activation: str = "identity"
     units: tuple[float, float] = (1.0, 0.0)
+    levels: tuple[float, ...] = ()
+    spread: str = ""
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         self.outputs = {OUTPUT: len(self.scale.mean) * self.places}
+
+    @property
+    def places(self) -> int:
+        """Outputs of the network for each number."""
+        return 2 if self.spread else max(len(self.levels), 1)
 
     def encode(self, y: Array, dtype: np.dtype) -> Array:
         columns = y.reshape(len(y), -1)
@@ -242,9 +251,31 @@ class Numbers(Target):
     def predict(self, z: Array) -> Array:
         if self.activation == "exp":
             found = (np.exp(z.astype(np.float64)) * self.scale.scale).astype(z.dtype)
+        elif self.levels:
+            found = self.quantiles(z)[..., np.argmin(np.abs(np.array(self.levels) - 0.5))]
         else:
-            found = self.scale.undo(z)
+            found = self.scale.undo(z[:, : len(self.scale.mean)])
+        return self._shaped(found)
+
+    def _shaped(self, found: Array) -> Array:
+        return found[:, 0] if self.flat and found.ndim > 1 else found
+
+    def quantiles(self, z: Array) -> Array:
+        """Of every level, (n, levels), or (n, numbers, levels); sorted, so that they never cross
+        (Chernozhukov, Fernández-Val & Galichon 2010)."""
+        if not self.levels:
+            raise ConfigError("there are no quantiles: fit with loss=losses.Quantile((0.05, 0.5, 0.95))")
+        each = z.reshape(len(z), -1, len(self.levels)) * self.scale.scale[:, None] + self.scale.mean[:, None]
+        found = np.sort(each, axis=2)[..., np.argsort(np.argsort(self.levels))]
         return found[:, 0] if self.flat else found
+
+    def deviation(self, z: Array) -> Array:
+        """The predicted standard deviation, in units of y and of its shape."""
+        if not self.spread:
+            raise ConfigError("there is no deviation: fit with loss='gaussian' (losses.GaussianNLL)")
+        raw = z[:, len(self.scale.mean) :].astype(np.float64)
+        σ = np.exp(raw / 2) if self.spread == "log_variance" else np.logaddexp(0, raw) + self.floor
+        return self._shaped((σ * self.scale.scale).astype(z.dtype))
 
     def loss_in_units(self, loss: float) -> float:
         factor, offset = self.units
@@ -254,7 +285,12 @@ class Numbers(Target):
         """The last weights and biases, as if y had not been scaled."""
         if self.activation == "exp":
             return W, (b + np.log(self.scale.scale)).astype(b.dtype)
-        return self.scale.fold_out(W, b)
+        mean, scale = self.scale.mean, self.scale.scale
+        if self.levels:
+            mean, scale = np.repeat(mean, len(self.levels)), np.repeat(scale, len(self.levels))
+        if self.spread:  # what the deviation is made of stays as it is
+            mean, scale = np.append(mean, np.zeros(len(mean))), np.append(scale, np.ones(len(scale)))
+        return Affine(mean, scale).fold_out(W, b)
 
     @staticmethod
     def seen(y: Array, weight: Array | None, loss: Any, scaling: str) -> Numbers:
@@ -267,7 +303,12 @@ class Numbers(Target):
         found = identity(k) if scaling == "none" or kind is None else standard(columns, weight)
         if kind == "shared":
             found = Affine(found.mean, np.full(k, np.sqrt(np.mean(found.scale**2))))
-        return Numbers(found, flat, units=(_loss_unit(loss, found.scale), 0.0))
+        if isinstance(loss, losses.GaussianNLL):
+            units = 1.0, float(np.log(found.scale).sum())
+            return Numbers(found, flat, units=units, spread=loss.scale, floor=loss.floor)
+        levels = loss.levels if isinstance(loss, losses.Quantile) else ()
+        levels = levels if isinstance(levels, tuple) and len(levels) > 1 else ()
+        return Numbers(found, flat, units=(_loss_unit(loss, found.scale), 0.0), levels=levels)
 
 
 def known_scale(loss: Any) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from chainrule.executors import Array
@@ -9,7 +11,7 @@ from chainrule.network import Network
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Numbers, Target
 
-__all__ = ["folded"]
+__all__ = ["folded", "last_layers"]
 
 
 def folded(network: Network, scaling: Affine, target: Target) -> tuple[list[Array], list[Array]]:
@@ -24,10 +26,18 @@ def folded(network: Network, scaling: Affine, target: Target) -> tuple[list[Arra
     return [W for W, _ in layers], [b for _, b in layers]
 
 
+def last_layers(network: Network, outputs: int) -> list[str]:
+    """The names of the Dense layers that give the outputs."""
+    return _dense(network.parameters)[-outputs:]
+
+
+def _dense(parameters: Mapping[str, Array]) -> list[str]:
+    return [n.removesuffix("/W") for n in parameters if n.endswith("/W") and f"{n[:-1]}b" in parameters]
+
+
 def _layers(network: Network, outputs: int) -> list[tuple[Array, Array]]:
     found = network.parameters
-    dense = [n.removesuffix("/W") for n in found if n.endswith("/W") and f"{n[:-1]}b" in found]
-    pairs = [(found[f"{name}/W"], found[f"{name}/b"]) for name in dense]
+    pairs = [(found[f"{name}/W"], found[f"{name}/b"]) for name in _dense(found)]
     heads = pairs[-outputs:]
     joined = np.hstack([W for W, _ in heads]), np.hstack([b for _, b in heads])
     return [*pairs[:-outputs], joined]
