@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         choose_encoders,
         choose_target,
         read_table,
+        stream_table,
     )
 
 __all__ = [
@@ -42,10 +43,19 @@ __all__ = [
     "plan",
     "read_table",
     "split",
+    "stream_table",
     "tables",
 ]
 
-_TABLES = ("Table", "TableEncoder", "as_table", "choose_encoders", "choose_target", "read_table")
+_TABLES = (
+    "Table",
+    "TableEncoder",
+    "as_table",
+    "choose_encoders",
+    "choose_target",
+    "read_table",
+    "stream_table",
+)
 
 
 def __getattr__(name: str) -> Any:

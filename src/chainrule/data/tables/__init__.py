@@ -6,13 +6,17 @@ from chainrule.data.tables.encoder import ColumnEncoder, Ignored, Notes
 from chainrule.data.tables.files import read_table
 from chainrule.data.tables.frames import as_table
 from chainrule.data.tables.number import Date, Number
+from chainrule.data.tables.pool import Block
 from chainrule.data.tables.profile import Profile, describe
+from chainrule.data.tables.sources import Source, open_source
+from chainrule.data.tables.stream import Stream, stream_table
 from chainrule.data.tables.table import Table, concatenate, is_missing
 from chainrule.data.tables.table_encoder import TableEncoder
 from chainrule.data.tables.targets import Classes, Scaled, choose_target
 
 __all__ = [
     "ENCODERS",
+    "Block",
     "Boolean",
     "Category",
     "Classes",
@@ -24,6 +28,8 @@ __all__ = [
     "Ordinal",
     "Profile",
     "Scaled",
+    "Source",
+    "Stream",
     "Table",
     "TableEncoder",
     "as_table",
@@ -32,7 +38,9 @@ __all__ = [
     "concatenate",
     "describe",
     "is_missing",
+    "open_source",
     "read_table",
+    "stream_table",
 ]
 
 ENCODERS: dict[str, type] = {

@@ -23,6 +23,7 @@ __all__ = [
     "read_feather",
     "read_numpy",
     "read_parquet",
+    "readable",
 ]
 
 Path = str | os.PathLike[str]
@@ -35,7 +36,7 @@ _UNPACKED = 6  # bytes of memory for each byte of an Excel sheet's XML, read row
 def read_parquet(path: Path, columns: Sequence[str] | None = None, memory: int | None = None) -> Table:
     """A Parquet file. Its rows × columns × 8 bytes are counted before anything is unpacked, the bytes of
     what was unpacked after every 65,536 rows: a file of 1 MB may hold 2 GB of equal values."""
-    with _readable(path, "Parquet"):
+    with readable(path, "Parquet"):
         file = open_parquet(path)
         names = _chosen(file.schema_arrow.names, columns, path)
         batches = file.iter_batches(_BLOCK, columns=list(names))
@@ -48,7 +49,7 @@ def read_feather(path: Path, columns: Sequence[str] | None = None, memory: int |
     import pyarrow as pa
     from pyarrow import dataset
 
-    with _readable(path, "Feather"), pa.OSFile(os.fspath(path)) as raw:
+    with readable(path, "Feather"), pa.OSFile(os.fspath(path)) as raw:
         rows = dataset.dataset(os.fspath(path), format="feather").count_rows()
         file = pa.ipc.open_file(raw)
         names = _chosen(file.schema.names, columns, path)
@@ -95,7 +96,7 @@ def read_excel(path: Path, columns: Sequence[str] | None = None, memory: int | N
             f"reading {os.fspath(path)} needs openpyxl; pip install 'chainrule[tables]'"
         ) from None
     budget = memory_budget() if memory is None else memory
-    with _readable(path, "Excel"):
+    with readable(path, "Excel"):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
         if (needed := _UNPACKED * unpacked) > budget:
@@ -129,7 +130,7 @@ def _from_rows(rows: list[tuple[Any, ...]], columns: Sequence[str] | None, path:
 def read_numpy(path: Path, columns: Sequence[str] | None = None, memory: int | None = None) -> Table:
     """An array (rows, columns), or the named arrays of an .npz file; pickled objects are refused."""
     budget = memory_budget() if memory is None else memory
-    with _readable(path, "NumPy"):
+    with readable(path, "NumPy"):
         if not zipfile.is_zipfile(path):
             array = np.lib.format.open_memmap(os.fspath(path), mode="r")
             if (needed := array.size * _CELL) > budget:
@@ -175,7 +176,7 @@ def _chosen(names: Sequence[str], columns: Sequence[str] | None, path: Path) -> 
     return tuple(names if columns is None else columns)
 
 
-class _readable:  # noqa: N801 - used as `with _readable(…):`
+class readable:  # noqa: N801 - used as `with readable(…):`
     """What libraries raise about a file that is missing, broken or of another kind becomes a DataError."""
 
     def __init__(self, path: Path, kind: str) -> None:

@@ -27,6 +27,7 @@ class Scan:
 
     kinds      of columns that are known in advance (see :data:`~chainrule.data.tables.reading.KINDS`)
     columns    names to read, all by default
+    span       the bytes of some of its lines, all by default
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Scan:
         kinds: Mapping[str, str] | None = None,
         columns: Sequence[str] | None = None,
         block: int = BLOCK,
+        span: tuple[int, int] | None = None,
     ) -> None:
-        self.path, self.dialect, self.block = os.fspath(path), dialect, block
+        self.file, self.dialect, self.block, self.span = os.fspath(path), dialect, block, span
+        self.path = self.file if span is None else f"{self.file} (from byte {span[0]} on)"
         wanted = dialect.names if columns is None else columns
         known = kinds or {}
         self.columns = {n: Column(n, dialect.decimal, gaps, known.get(n)) for n in wanted}
@@ -64,9 +67,10 @@ class Scan:
 
     def _rows(self) -> Iterator[tuple[list[list[str]], Line]]:
         dialect = self.dialect
-        with open_text(self.path, dialect.encoding) as file:
+        with open_text(self.file, dialect.encoding, self.span) as file:
             reader = csv.reader(file, delimiter=dialect.delimiter, strict=True)
-            skip, width = dialect.header, len(dialect.names) + dialect.trailing
+            skip = dialect.header and (self.span is None or self.span[0] == 0)
+            width = len(dialect.names) + dialect.trailing
             while True:
                 start = reader.line_num
                 try:
@@ -99,7 +103,7 @@ class Scan:
 
     def _broken(self, reason: str) -> DataError:
         """Reads again, line by line, to tell where."""
-        with open_text(self.path, self.dialect.encoding) as file:
+        with open_text(self.file, self.dialect.encoding, self.span) as file:
             reader = csv.reader(file, delimiter=self.dialect.delimiter, strict=True)
             line = 1
             try:

@@ -56,8 +56,8 @@ class _Gate(io.RawIOBase):
     Text of a packed file may be a thousand times as long as the file: a line is all that is ever kept whole.
     """
 
-    def __init__(self, file: IO[bytes], below: IO[bytes], path: object, wide: bool) -> None:
-        self.file, self.below, self.path = file, below, path
+    def __init__(self, file: IO[bytes], below: IO[bytes], path: object, wide: bool, left: int | None) -> None:
+        self.file, self.below, self.path, self.left = file, below, path, left
         self.wide = wide  # UTF-16 is full of NULs
         self.lines, self.since = 1, 0
 
@@ -68,11 +68,13 @@ class _Gate(io.RawIOBase):
         import zlib
 
         try:
-            data = self.file.read(len(buffer))
+            data = self.file.read(len(buffer) if self.left is None else min(len(buffer), self.left))
         except EOFError:
             raise DataError(f"{self.path} breaks off in the middle; copy or pack it again") from None
         except (OSError, zlib.error) as error:
             raise DataError(f"{self.path} cannot be unpacked: {error}; copy or pack it again") from None
+        if self.left is not None:
+            self.left -= len(data)
         if not self.wide and (nul := data.find(0)) >= 0:
             line = self.lines + data.count(b"\n", 0, nul)
             raise DataError(
@@ -97,9 +99,12 @@ class _Gate(io.RawIOBase):
         super().close()
 
 
-def open_text(path: str | os.PathLike[str], encoding: str | None = None) -> io.TextIOWrapper:
+def open_text(
+    path: str | os.PathLike[str], encoding: str | None = None, span: tuple[int, int] | None = None
+) -> io.TextIOWrapper:
     """A text file, or one packed by gzip, as lines with their own ends. UTF-8 or what a byte-order mark says,
-    unless ``encoding`` is given. DataError where it is missing, no text, or a folder."""
+    unless ``encoding`` is given; of ``span``, (first byte, end), where that is. DataError where the file is
+    missing, no text, or a folder."""
     try:
         raw: IO[bytes] = open(path, "rb")  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
@@ -118,7 +123,10 @@ def open_text(path: str | os.PathLike[str], encoding: str | None = None) -> io.T
             raise DataError(f"{os.fspath(path)} is no text but {what}")
         marked = next((code for mark, code in _MARKS.items() if start.startswith(mark)), None)
         code = marked or encoding or "utf-8"
-        gate = _Gate(file, raw, os.fspath(path), wide="16" in code or "32" in code)
+        if span is not None:
+            file.seek(span[0])
+        left = None if span is None else span[1] - span[0]
+        gate = _Gate(file, raw, os.fspath(path), wide="16" in code or "32" in code, left=left)
         return io.TextIOWrapper(io.BufferedReader(gate, _BUFFER), encoding=_known(code), newline="")
     except BaseException:
         raw.close()

@@ -93,7 +93,8 @@ def _number(column: ColumnProfile) -> Kind:
     if column.counts is not None and (pair := _truth(sorted(column.counts))):
         return Kind("boolean", "0 and 1", pair)
     if column.whole and column.unique and not column.missing and column.rows >= _ENOUGH:
-        if column.rising and column.high - column.low == column.rows - 1:
+        from_start = column.low in (0, 1) and column.high - column.low == column.rows - 1
+        if from_start and column.rising and column.sorts == {"whole"}:
             return Kind("identifier", "it numbers the rows")
         if _ID_NAME.search(column.name):
             return Kind("identifier", "every row has a number of its own, and its name says so")

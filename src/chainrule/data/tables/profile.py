@@ -92,11 +92,15 @@ class ColumnProfile:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """All columns, the number of rows, and a sample of the numbers for quantiles."""
+    """All columns, the number of rows that weigh something, and a sample of the numbers for quantiles.
+
+    described    the number of all rows
+    """
 
     columns: dict[str, ColumnProfile]
     rows: int
     sample: Sample
+    described: int
 
     def merge(self, other: Profile) -> Profile:
         """Of the rows of both, ``other``'s below. (``describe`` was told where they begin.)"""
@@ -104,7 +108,9 @@ class Profile:
             differ = sorted(self.columns.keys() ^ other.columns.keys())
             raise DataError(f"blocks of the data have different columns: {', '.join(differ[:5])}")
         columns = {name: column.merge(other.columns[name]) for name, column in self.columns.items()}
-        return Profile(columns, self.rows + other.rows, self.sample.merge(other.sample))
+        return Profile(
+            columns, self.rows + other.rows, self.sample.merge(other.sample), self.described + other.described
+        )
 
     def __getitem__(self, name: str) -> ColumnProfile:
         return self.columns[name]
@@ -121,7 +127,7 @@ def describe(table: Table, weight: Array | None = None, *, first: int = 0) -> Pr
     >>> profile["age"].missing, profile["age"].moments.mean
     (1, 29.0)
     """
-    keys = row_keys(first, len(table))
+    keys, described = row_keys(first, len(table)), len(table)
     if weight is not None:
         weight = check_weights(weight, rows=len(table), dtype="float64", beside="the table")
         if not weight.all():
@@ -129,7 +135,7 @@ def describe(table: Table, weight: Array | None = None, *, first: int = 0) -> Pr
     columns = {name: _column(name, values, weight, table) for name, values in table.columns.items()}
     numbers = {n: v for n, v in table.columns.items() if v.dtype.kind in "if"}
     w = np.ones(len(table)) if weight is None else weight
-    return Profile(columns, len(table), Sample.of(numbers, w, keys))
+    return Profile(columns, len(table), Sample.of(numbers, w, keys), described)
 
 
 def _column(name: str, values: Array, weight: Array | None, table: Table) -> ColumnProfile:
@@ -258,7 +264,7 @@ def describe_blocks(blocks: Iterable[tuple[Table, Array | None]]) -> Profile:
     first, found = 0, None
     for table, weight in blocks:
         part = describe(table, weight, first=first)
-        first += len(table)
+        first += part.described
         found = part if found is None else found.merge(part)
     if found is None:
         raise DataError("there are no rows; give at least one")

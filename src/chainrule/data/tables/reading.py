@@ -26,6 +26,7 @@ KINDS = ("whole", "number", "truth", "iso", "dmy", "mdy", "text")
 
 _TRUTH = {"true": 1, "false": 0}
 _SHOWN = 3
+_POOLED = 1 << 17  # texts that are kept to be shared
 _ENOUGH = 1000  # words after which a column of numbers is one of text, without reading on
 
 Line = Callable[[int], int]
@@ -191,5 +192,7 @@ class _Pool(dict[str, str | None]):
         elif text != cell and text is not None:
             text = self.setdefault(text, text)
         self.nbytes += 150 + 2 * len(cell)  # the dict's entry and the text
+        if len(self) > _POOLED:
+            self.clear()
         self[cell] = text
         return text

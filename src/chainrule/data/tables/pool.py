@@ -1,0 +1,132 @@
+"""Pool: the rows among which a stream shuffles, and blocks of them; ``ahead`` makes the next meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.data.tables.table import Array
+
+__all__ = ["Block", "Pool", "ahead"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows in memory, and the order of its steps: what ``Epoch.run(state, arrays, index, scalars)`` takes.
+
+    inputs, targets, weight    (rows, …) each; they are valid until the next block is asked for
+    index                      (steps, batch) row numbers
+    tail                       (1, rest) of the last block, where the rows do not fill a batch; else None
+    """
+
+    inputs: dict[str, Array]
+    targets: dict[str, Array]
+    weight: Array
+    index: Array
+    tail: Array | None
+
+
+class Pool:
+    """The rows of a block, in arrays that are used again for the next one, or the one after that.
+
+    size, batch    rows; buffers: 2 where the next block is filled while the last one is still in use
+    """
+
+    def __init__(self, size: int, batch: int, buffers: int = 1) -> None:
+        self.size, self.batch = size, batch
+        self.buffers: list[dict[str, Array]] = [{} for _ in range(buffers)]
+        self.filled = self.blocks = 0
+        self.rest: Array = np.zeros(0, np.int64)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Those that are being filled."""
+        return self.buffers[0]
+
+    def room(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Pieces of so many rows, cut where the pool is full."""
+        start = 0
+        while start < rows:
+            stop = min(rows, start + self.size - self.filled)
+            yield start, stop
+            start = stop
+
+    @property
+    def full(self) -> bool:
+        return self.filled == self.size
+
+    def add(self, inputs: dict[str, Array], targets: Array, weight: Array, start: int, stop: int) -> None:
+        named = {**{f"x/{name}": array for name, array in inputs.items()}, "y": targets, "weight": weight}
+        end = self.filled + stop - start
+        for name, array in named.items():
+            self._array(name, array)[self.filled : end] = array[start:stop]
+        self.filled = end
+
+    def block(self, order: Array, last: bool) -> Block:
+        """The pool in this order; unless it is the last, what does not fill a batch is kept."""
+        steps, rest = divmod(len(order), self.batch)
+        whole = steps * self.batch
+        self.rest = order[whole:]
+        arrays = {name: array[: self.filled] for name, array in self.arrays.items()}
+        inputs = {name[2:]: array for name, array in arrays.items() if name.startswith("x/")}
+        index = order[:whole].reshape(steps, self.batch)
+        tail = order[None, whole:] if last and rest else None
+        return Block(inputs, {"y": arrays["y"]}, arrays["weight"], index, tail)
+
+    def keep_rest(self) -> None:
+        """What did not fill a batch begins the next block."""
+        before = self.arrays
+        self.buffers.append(self.buffers.pop(0))
+        for name, array in before.items():
+            self._array(name, array)[: len(self.rest)] = array[self.rest]
+        self.filled = len(self.rest)
+
+    def _array(self, name: str, like: Array) -> Array:
+        if name not in self.arrays:
+            self.arrays[name] = np.empty((self.size, *like.shape[1:]), like.dtype)
+        return self.arrays[name]
+
+
+def ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, each made by a thread while the one before it is worked on: two are in memory.
+
+    An exception of the thread is raised where its block was asked for; closing the iterator ends the thread.
+
+    >>> list(ahead(iter("abc")))
+    ['a', 'b', 'c']
+    """
+    import queue
+    import threading
+
+    ready: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    taken, stopped = threading.Semaphore(0), threading.Event()
+
+    def produce() -> None:
+        try:
+            for block in blocks:
+                ready.put(("block", block))
+                taken.acquire()
+                if stopped.is_set():
+                    return
+            ready.put(("end", None))
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asked
+            ready.put(("error", error))
+
+    thread = threading.Thread(target=produce, name="chainrule-stream", daemon=True)
+    thread.start()
+    try:
+        while True:
+            what, value = ready.get()
+            if what == "end":
+                return
+            if what == "error":
+                raise value
+            taken.release()
+            yield value
+    finally:
+        stopped.set()
+        taken.release()
+        thread.join()

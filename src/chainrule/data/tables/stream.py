@@ -1,0 +1,261 @@
+"""Stream: what a network takes, block by block, every row once an epoch, in an order drawn anew for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from chainrule.data.arrays import check_weights
+from chainrule.data.batches import permutation
+from chainrule.data.tables.choose import choose_encoders
+from chainrule.data.tables.moments import Moments, row_keys
+from chainrule.data.tables.pool import Block, Pool, ahead
+from chainrule.data.tables.profile import ColumnProfile, Profile
+from chainrule.data.tables.sources import Source, open_source
+from chainrule.data.tables.table import Array, Table
+from chainrule.data.tables.table_encoder import TableEncoder, conform
+from chainrule.data.tables.targets import Classes, Scaled, choose_target
+from chainrule.errors import ConfigError, DataError, within
+
+__all__ = ["Stream", "stream_table"]
+
+_POOL_BYTES = 1 << 27
+_LEAST_POOL = 1 << 13
+_MIXED = 4  # parts that are read in turns
+_HELD = 1 << 32  # of which a share is held out
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Encoded rows of a source, block by block.
+
+    Parts of the source come in random order, four of them in turns; rows go into a pool of ``pool`` rows, and
+    whenever it is full its rows are drawn in random order, without replacement. What does not fill a batch
+    stays for the next pool, so that each row is used once an epoch and only the last batch is smaller. Order
+    and blocks follow from seed and epoch alone.
+
+    Memory: the pool, twice with ``ahead`` (``nbytes``), and while reading 16,384 rows of each of four parts.
+
+    rows      of this stream, without those that another side of a split holds
+    ahead     a thread reads the next block while this one is worked on
+    held      (share, inside): rows whose key falls below the share are held out; see ``split``
+    """
+
+    source: Source
+    encoder: TableEncoder
+    state: Mapping[str, Array]
+    target: Classes | Scaled
+    target_name: str
+    target_state: Mapping[str, Array]
+    rows: int
+    batch_size: int = 32
+    pool: int = 0
+    seed: int = 0
+    weight: str | None = None
+    shuffle: bool = True
+    ahead: bool = False
+    held: tuple[float, bool] | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        within(self, "batch_size", "[1, inf)", whole=True)
+        within(self, "pool", "[0, inf)", whole=True)
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one encoded row: inputs, target, weight, its number."""
+        return 4 * self.encoder.width + 4 * len(self.encoder.code_names) + 8 + 4 + 8
+
+    @property
+    def pool_rows(self) -> int:
+        """Rows of the pool: as given, else those that fit into 128 MiB; at least a batch."""
+        wanted = self.pool or max(_LEAST_POOL, _POOL_BYTES // self.row_bytes)
+        return max(self.batch_size, min(wanted, self.rows))
+
+    @property
+    def nbytes(self) -> int:
+        """Of the pool, or of both."""
+        return self.pool_rows * self.row_bytes * (1 + self.ahead)
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch, the smaller last one too."""
+        return -(-self.rows // self.batch_size)
+
+    def split(self, share: float) -> tuple[Stream, Stream]:
+        """(training, held out): about a share of the rows is held out, chosen by the place of each row and
+        the seed; the same ones in every epoch. To count both, the data are read once."""
+        if self.held is not None:
+            raise ConfigError("this stream is one side of a split; split the stream that it came from")
+        if not 0 < share < 1:
+            raise ConfigError(
+                f"the share held out lies between 0 and 1, such as 0.1 for a tenth; got {share!r}"
+            )
+        out = sum(int(self._is_held(first, len(t), share).sum()) for first, t in self._pieces(None))
+        if not 0 < out < self.rows:
+            raise DataError(f"{out} of {self.rows} rows would be held out; give another share, or more rows")
+        train = replace(self, held=(share, False), rows=self.rows - out)
+        return train, replace(self, held=(share, True), rows=out, shuffle=False)
+
+    def epoch(self, number: int) -> Iterator[Block]:
+        """The blocks of an epoch. DataError for what the survey did not meet: the data changed since."""
+        blocks = self._blocks(number)
+        return ahead(blocks) if self.ahead else blocks
+
+    def _blocks(self, number: int) -> Iterator[Block]:
+        pool = Pool(self.pool_rows, self.batch_size, buffers=1 + self.ahead)
+        for inputs, targets, weight in self._encoded(number):
+            for start, stop in pool.room(len(weight)):
+                pool.add(inputs, targets, weight, start, stop)
+                if pool.full:
+                    yield pool.block(self._order(pool, number), last=False)
+                    pool.keep_rest()
+        if pool.filled:
+            yield pool.block(self._order(pool, number), last=True)
+
+    def _order(self, pool: Pool, number: int) -> Array:
+        pool.blocks += 1
+        if not self.shuffle:
+            return np.arange(pool.filled)
+        return permutation(pool.filled, self.seed, number, f"stream/{pool.blocks}")
+
+    def _encoded(self, number: int) -> Iterator[tuple[dict[str, Array], Array, Array]]:
+        for place, table in self._pieces(number if self.shuffle else None):
+            if self.held is not None:
+                share, inside = self.held
+                held = self._is_held(place, len(table), share)
+                table = table.take(held if inside else ~held)
+            if len(table):
+                yield self._encode(table)
+
+    def _encode(self, table: Table) -> tuple[dict[str, Array], Array, Array]:
+        inputs = self.encoder.encode(table, self.state)
+        y = table[self.target_name]
+        if isinstance(self.target, Classes):
+            targets = self.target.encode(y, self.target_name)
+        else:
+            targets = self.target.encode(y, self.target_state, self.target_name).astype(np.float32)[:, None]
+        weight = np.ones(len(table), np.float32)
+        if self.weight is not None:
+            weight = _weights(table[self.weight])
+        return inputs, targets, weight
+
+    def _pieces(self, number: int | None) -> Iterator[tuple[int, Table]]:
+        """All pieces; in the source's order, or of four parts in turns, which are drawn anew each epoch."""
+        parts = self.source.parts
+        if number is None:
+            waiting, at_once = iter(range(parts)), 1
+        else:
+            order = permutation(parts, self.seed, number, "stream/parts").tolist()
+            waiting, at_once = iter(order), _MIXED
+        open_parts: list[Iterator[tuple[int, Table]]] = []
+        while True:
+            while len(open_parts) < at_once and (part := next(waiting, None)) is not None:
+                open_parts.append(self.source.read(part))
+            if not open_parts:
+                return
+            for part_pieces in list(open_parts):
+                piece = next(part_pieces, None)
+                if piece is None:
+                    open_parts.remove(part_pieces)
+                else:
+                    yield piece[0], conform(piece[1], self.kinds)
+
+    def _is_held(self, first: int, count: int, share: float) -> Array:
+        keys = row_keys(first, count) ^ row_keys(self.seed, 1)
+        return (keys >> np.uint64(32)) < np.uint64(round(share * _HELD))
+
+
+def _weights(column: Array) -> Array:
+    if (column == 0).all():
+        return np.zeros(len(column), np.float32)
+    return check_weights(column, rows=len(column), dtype="float32")
+
+
+# ------------------------------------------------------------------ from data to a stream
+
+
+def stream_table(
+    data: Any,
+    target: str,
+    *,
+    task: str = "auto",
+    kinds: Mapping[str, str] | None = None,
+    scaling: str = "standard",
+    embed_from: int | None = 64,
+    weight: str | None = None,
+    batch_size: int = 32,
+    pool: int = 0,
+    ahead: bool = False,
+    seed: int = 0,
+    columns: Any = None,
+    **options: Any,
+) -> Stream:
+    """A stream of rows that need not fit into memory; the data are surveyed in one pass.
+
+    data      a source, or what open_source takes: a CSV file, Parquet files, a dict of memory-mapped arrays
+    target    the column that is to be predicted; classes or numbers as for choose_target
+    weight    a column of weights
+    pool      rows in memory among which is shuffled; by default as many as fit into 128 MiB
+    ahead     a thread reads the next block while one is worked on; the pool is there twice
+
+    >>> x = np.arange(100.0)
+    >>> stream = stream_table({"x": x, "y": x % 2 > 0}, "y", batch_size=30)
+    >>> [(block.index.shape, block.tail.shape) for block in stream.epoch(0)]
+    [((3, 30), (1, 10))]
+    """
+    source = open_source(data, columns, **options)
+    source.check_columns([target, *([weight] if weight else [])])
+    asked = dict(kinds or {})
+    profile = source.survey(asked, weight)
+    taken = {target, weight}
+    features = {name: column for name, column in profile.columns.items() if name not in taken}
+    if not features:
+        raise DataError(f"beside {target!r} there is no column to learn from; give one")
+    known = Profile(features, profile.rows, profile.sample, profile.described)
+    encoder = choose_encoders(known, kinds=asked, scaling=scaling, embed_from=embed_from)
+    found, learned = _target(profile[target], task)
+    state = encoder.fit(known)
+    return Stream(
+        source, encoder, state, found, target, learned, profile.described,
+        batch_size=batch_size, pool=pool, seed=seed, weight=weight, ahead=ahead, kinds=asked,
+    )  # fmt: skip
+
+
+def _target(column: ColumnProfile, task: str) -> tuple[Classes | Scaled, dict[str, Array]]:
+    """From what the survey counted."""
+    if column.missing:
+        raise DataError(
+            f"{column.name!r} has no value in {column.missing} rows; a label is never guessed: drop them"
+        )
+    counts = column.counts
+    sample = None if counts is None else _labels(column, counts)
+    if sample is None:
+        if task == "classification":
+            raise DataError(
+                f"{column.name!r} holds {column.distinct} different values or more: no classes but quantities"
+                "; say task='regression'"
+            )
+        found: Classes | Scaled = Scaled()
+    else:
+        found = choose_target(sample, task, column.name)[0]
+    return found, {} if isinstance(found, Classes) else _scaled(column.moments)
+
+
+def _labels(column: ColumnProfile, counts: Mapping[str, int]) -> Array | None:
+    """Each label as often as it occurs, up to 100 times: enough to tell classes from quantities."""
+    texts = [text for text, n in counts.items() for _ in range(min(n, 100))]
+    if column.is_text:
+        return np.array([*texts, None], object)[:-1]
+    if column.sorts == {"truth"}:
+        return np.array([text == "True" for text in texts])
+    if column.sorts == {"whole"}:
+        return np.array([int(text) for text in texts], np.int64)
+    return np.array([float(text) for text in texts])
+
+
+def _scaled(moments: Moments) -> dict[str, Array]:
+    return {"target/mean": np.array(moments.mean), "target/scale": np.array(moments.std or 1.0)}
