@@ -278,7 +278,7 @@ def test_bad_streams(tmp_path):
         stream_table(data, "yy")
     with pytest.raises(DataError, match="no column 'weights'"):
         stream_table(data, "y", weight="weights")
-    with pytest.raises(DataError, match=r"'age' has no value in 2.. rows; a label is never guessed"):
+    with pytest.raises(DataError, match=r"'age' has no value in [0-9]+ rows; a label is never guessed"):
         stream_table(data, "age")
     with pytest.raises(DataError, match="no classes but quantities"):
         stream_table({**data, "z": np.random.default_rng(0).normal(size=N)}, "z", task="classification")
