@@ -60,6 +60,10 @@ MODELS = {
     "one column": lambda: regressor(X[:, :1]),
     "counts": lambda: regressor(CODES.astype(float), loss="poisson"),
     "float32 numbers": lambda: regressor(X[:, 1], X.astype("f4"), target_scaling="none"),
+    "quantiles": lambda: regressor(X[:, 1], loss=cr.losses.Quantile((0.9, 0.1, 0.5))),
+    "quantiles of two": lambda: regressor(X[:, :2], loss=cr.losses.Quantile((0.1, 0.5, 0.9))),
+    "deviation": lambda: regressor(X[:, 1], loss="gaussian"),
+    "deviations": lambda: regressor(X[:, :2], loss=cr.losses.GaussianNLL("log_variance")),
     "lbfgs": lambda: regressor(X[:, 1], solver="lbfgs"),
 }
 
@@ -97,6 +101,10 @@ def test_what_is_loaded_predicts_the_same_bits(models, name, tmp_path):
     wanted = model.predict(X)
     assert found.predict(X).dtype == wanted.dtype
     same(found.predict(X), wanted)
+    if name.startswith("quantiles"):
+        same(found.predict_quantiles(X), model.predict_quantiles(X))
+    if name.startswith("deviation"):
+        same(found.predict(X, return_std=True)[1], model.predict(X, return_std=True)[1])
     if hasattr(model, "predict_proba"):
         same(found.predict_proba(X), model.predict_proba(X))
         same(found.classes, model.classes_)
@@ -153,6 +161,37 @@ def test_copies_and_pickles_predict_the_same(models):
     found = predictor_of(model_of(models, "text"))
     for other in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
         np.testing.assert_array_equal(other.predict(X), found.predict(X))
+
+
+def test_a_data_frame_of_many_kinds_through_an_estimator(tmp_path):
+    """Text, dates and gaps: from the fit to the file to ONNX."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, 300).astype(float),
+            "city": rng.choice([f"c{i}" for i in range(80)], 300),
+            "job": rng.choice(["a", "b", None], 300),
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1000, 300), unit="D"),
+        }
+    )
+    frame.loc[7, "age"] = np.nan
+    model = classifier(np.where(frame.age > 50, "old", "young"), frame)
+    model.save(tmp_path / "m")
+    found = cr.load(tmp_path / "m")
+    same(found.predict_proba(frame), model.predict_proba(frame))
+    same(found.predict(frame[["job", "since", "age", "city"]]), model.predict(frame))
+    ort = pytest.importorskip("onnxruntime")
+    found.export(tmp_path / "model.onnx")
+    given = {
+        "age": frame.age.to_numpy(),
+        "city": frame.city.to_numpy(object),
+        "job": frame.job.astype(object).where(frame.job.notna(), "").to_numpy(object),
+        "since": frame.since.to_numpy("datetime64[us]").view("int64"),
+    }
+    classes, probabilities = ort.InferenceSession(str(tmp_path / "model.onnx")).run(None, given)
+    same(probabilities, model.predict_proba(frame), 1e-5)
+    assert (classes == model.predict(frame)).all()
 
 
 def test_what_cannot_be_saved_of_the_parameters_is_named(tmp_path):
@@ -250,6 +289,10 @@ def compare(found: dict[str, Any], predictor: Predictor, x: Any) -> None:
     wanted = predictor.predict(x)
     if "prediction" in found:
         same(found["prediction"], wanted, 1e-5)
+        if "quantiles" in found:
+            same(found["quantiles"], predictor.predict_quantiles(x), 1e-5)
+        if "deviation" in found:
+            same(found["deviation"], predictor.predict(x, return_std=True)[1], 1e-5)
         return
     probable = predictor.predict_proba(x)
     if isinstance(probable, list):

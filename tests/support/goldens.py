@@ -81,8 +81,13 @@ def _predictor(target: Any, y: Any, estimator: str) -> Predictor:
     encoder, table = _encoder(), golden_table()
     learned = encoder.fit(table)
     inputs = encoder.encode(table, learned)
-    front = nn.parallel(x=nn.Dense(6), codes=nn.sequential(nn.Embedding(3, 2), nn.Flatten()))
-    net = Network(front, ops.relu, nn.Dense(next(iter(target.outputs.values()))), seed=3)
+    net = Network(
+        nn.Columns(encoder.embeddings),
+        nn.Dense(6),
+        ops.relu,
+        nn.Dense(next(iter(target.outputs.values()))),
+        seed=3,
+    )
     net.fit(inputs, target.encode(y, net.dtype), epochs=3, verbose=0, executor="reference")
     parameters = {"hidden_layer_sizes": [6], "alpha": 0.0001}
     return Predictor(

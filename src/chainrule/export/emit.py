@@ -62,13 +62,18 @@ class Emitter:
 
     def __call__(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """A node with one output; the output's name. Attributes that are None are left out."""
-        name = self.free(f"{self.path}/{operator}" if self.path else operator)
-        self.nodes.append(
-            self.onnx.helper.make_node(
-                operator, list(inputs), [name], name=name, domain=domain or None, **attributes
-            )
+        return self.several(operator, inputs, 1, domain=domain, **attributes)[0]
+
+    def several(
+        self, operator: str, inputs: Sequence[str], count: int, *, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """A node with some outputs; their names."""
+        names = [self.free(f"{self.path}/{operator}" if self.path else operator) for _ in range(count)]
+        node = self.onnx.helper.make_node(
+            operator, list(inputs), names, name=names[0], domain=domain or None, **attributes
         )
-        return name
+        self.nodes.append(node)
+        return names
 
     def free(self, name: str) -> str:
         """The name, or ``name_2``, ``name_3`` … where it is taken."""

@@ -151,10 +151,7 @@ def _argsort(e: Emitter, node: Node, x: str) -> str:
 
 def _order(e: Emitter, x: str, axis: int, count: str, *, largest: int) -> str:
     """The places of the first ``count`` along an axis, in order; equal elements keep theirs."""
-    values, places = e.free("TopK/values"), e.free("TopK/places")
-    e.nodes.append(
-        e.onnx.helper.make_node("TopK", [x, count], [values, places], name=places, axis=axis, largest=largest)
-    )
+    _, places = e.several("TopK", [x, count], 2, axis=axis, largest=largest)
     return places
 
 

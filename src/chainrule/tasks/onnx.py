@@ -50,7 +50,8 @@ def predictor_to_onnx(predictor: Predictor, path: str | os.PathLike[str] | None 
     inputs     "x" (rows, columns), unscaled, in the dtype that the estimator was fitted in; of a table every
                column by its name, see :mod:`chainrule.export.columns`
     outputs    "classes" (the labels themselves) and "probabilities"; for several targets "y0_classes",
-               "y0_probabilities", "y1_classes" …; of a regressor "prediction", in its own units
+               "y0_probabilities", "y1_classes" …; of a regressor "prediction", in its own units, and where it
+               learned them "quantiles", in the order of its levels, and "deviation"
 
     Raises MissingExtraError without the package onnx.
     """
@@ -107,7 +108,7 @@ def _traced(model: Model, rows: int) -> Traced:
 
 def _names(target: Target) -> list[str]:
     if isinstance(target, Numbers):
-        return ["prediction"]
+        return ["prediction", *["quantiles"] * bool(target.levels), *["deviation"] * bool(target.spread)]
     prefixes = [f"{name}_" for name in target.outputs] if isinstance(target, SeveralOf) else [""]
     return [f"{prefix}{what}" for prefix in prefixes for what in ("classes", "probabilities")]
 
@@ -205,18 +206,51 @@ def _labels(found: _Outputs, target: Labels, z: str, dtype: Any) -> None:
 
 
 def _numbers(found: _Outputs, target: Numbers, z: str, dtype: Any) -> None:
-    """scale·z + mean, or scale·eᶻ, in float64."""
-    if target.places != 1:
-        raise ConfigError(f"a target with {target.places} outputs for each number has no form in ONNX")
-    e = found.e
+    """scale·z + mean, or scale·eᶻ, in float64; quantiles and deviations where they are learned."""
+    e, k = found.e, len(target.scale.mean)
     wide = z if dtype == _DOUBLE else e.cast(z, _DOUBLE)
     mean, scale = (e.initializer(f"target/{n}", a.astype(_DOUBLE)) for n, a in vars(target.scale).items())
+    if target.levels:
+        _quantiles(found, target, wide, mean, scale)
+        return
+    raw = wide
+    if target.spread:
+        wide, raw = e.several("Split", [wide], 2, axis=1, num_outputs=2)
     if target.activation == "exp":
         y = e("Mul", e("Exp", wide), scale)
     else:
         y = e("Add", e("Mul", wide, scale), mean)
+    _add_numbers(found, "prediction", y, dtype, k, target.flat)
+    if target.spread == "log_variance":
+        σ = e("Exp", e("Div", raw, e.constant(2.0)))
+    elif target.spread:
+        σ = e("Add", e("Softplus", raw), e.constant(target.floor))
+    if target.spread:
+        _add_numbers(found, "deviation", e("Mul", σ, scale), dtype, k, target.flat)
+
+
+def _add_numbers(found: _Outputs, name: str, y: str, dtype: Any, k: int, flat: bool) -> None:
+    e = found.e
     y = y if dtype == _DOUBLE else e.cast(y, dtype)
-    if target.flat:
-        found.add("prediction", e("Squeeze", y, e.integers([1])), dtype)
+    if flat:
+        found.add(name, e("Squeeze", y, e.integers([1])), dtype)
     else:
-        found.add("prediction", y, dtype, len(target.scale.mean))
+        found.add(name, y, dtype, k)
+
+
+def _quantiles(found: _Outputs, target: Numbers, z: str, mean: str, scale: str) -> None:
+    """(n, numbers, levels), sorted so that they never cross, in the order of the levels; the one nearest the
+    median is the prediction."""
+    e, k, levels = found.e, len(target.scale.mean), np.array(target.levels)
+    each = e("Reshape", z, e.integers([-1, k, len(levels)]))
+    last = e.integers([1])
+    each = e("Add", e("Mul", each, e("Unsqueeze", scale, last)), e("Unsqueeze", mean, last))
+    rising, _ = e.several("TopK", [each, e.integers([len(levels)])], 2, axis=2, largest=0)
+    ordered = e("Gather", rising, e.integers(np.argsort(np.argsort(levels)).tolist()), axis=2)
+    middle = int(np.argmin(np.abs(levels - 0.5)))
+    prediction = e("Gather", ordered, e.constant(middle, np.int64), axis=2)
+    _add_numbers(found, "prediction", prediction, _DOUBLE, k, target.flat)
+    if target.flat:
+        found.add("quantiles", e("Squeeze", ordered, e.integers([1])), _DOUBLE, len(levels))
+    else:
+        found.add("quantiles", ordered, _DOUBLE, k, len(levels))

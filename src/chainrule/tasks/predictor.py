@@ -58,14 +58,26 @@ class Predictor:
             raise AttributeError(f"{self.estimator} predicts numbers, so it has no classes")
         return getattr(self.target, "classes")  # noqa: B009  (every other target has them)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Classes, or numbers, for rows of X.
 
-        X    an array (rows, columns), or a data frame with the columns it was fitted on, in any order
+        X             an array (rows, columns), or a table with the columns it was fitted on, in any order
+        return_std    the predicted standard deviations too, where a regressor learned them
 
-        DataError for missing values, infinities, another number of columns or other names.
+        DataError for missing values where training had none, infinities, lacking columns, or another number.
         """
-        return self.target.predict(self._raw(X))
+        z = self._raw(X)
+        found = self.target.predict(z)
+        return (found, self._numbers("deviation").deviation(z)) if return_std else found
+
+    def predict_quantiles(self, X: Any) -> Array:
+        """The quantiles that a regressor learned, (rows, levels) or (rows, numbers, levels)."""
+        return self._numbers("quantiles").quantiles(self._raw(X))
+
+    def _numbers(self, what: str) -> Numbers:
+        if not isinstance(self.target, Numbers):
+            raise ConfigError(f"{self.estimator} predicts classes: it has no {what}")
+        return self.target
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes; for several targets a list of them. ConfigError of numbers."""
