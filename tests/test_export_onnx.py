@@ -19,9 +19,11 @@ from chainrule import Network, losses, nn, ops  # noqa: E402
 from chainrule.errors import ConfigError, MissingExtraError  # noqa: E402
 from chainrule.export import to_onnx  # noqa: E402
 from chainrule.ops.functions import FUNCTIONS  # noqa: E402
+from chainrule.spec import Spec, as_dtype  # noqa: E402
 
 ROWS = (1, 2, 17)
 FLOATS = ("float32", "float64")
+F4 = as_dtype("float32")
 # By onnxruntime, which takes scales into a product's float32 attribute, and by the reference evaluator.
 TOLERANCES = {"float32": (1e-5, 1e-5), "float64": (1e-6, 1e-10)}
 
@@ -202,6 +204,20 @@ def test_several_inputs_and_outputs_by_name():
         close(found["price_prediction"], said["price"])
         close(found["kind_classes"], said["kind"])
         close(found["kind_logits"], net.output(data)["kind"])
+
+
+def test_names_that_would_meet_are_told_apart():
+    """An output that is called as an input is, layers called as operators are."""
+    front = nn.parallel(a_b=nn.Dense(2), x=nn.Dense(3))
+    heads = nn.parallel(join="dict", x=nn.Dense(1), Add=nn.Dense(2))
+    net = Network(front, MatMul=ops.relu, heads=heads).build(a_b=Spec((2,), F4), x=Spec((3,), F4))
+    model = to_onnx(net)
+    assert [v.name for v in model.graph.input] == ["a_b", "x"]
+    assert [v.name for v in model.graph.output] == ["x_2", "Add"]
+    given = {"a_b": x[:, :2], "x": x[:, :3]}
+    for found in run(model, given):
+        close(found["x_2"], net.output(given)["x"])
+        close(found["Add"], net.output(given)["Add"])
 
 
 def test_a_loss_that_is_a_function_gives_the_raw_output():

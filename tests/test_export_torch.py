@@ -48,6 +48,16 @@ def test_there_and_back_changes_nothing():
         np.testing.assert_array_equal(other[name], value)
 
 
+@pytest.mark.parametrize("executor", ["reference", "auto"])
+def test_a_network_that_has_predicted_takes_them_too(executor):
+    x = np.random.default_rng(0).normal(size=(9, 4)).astype("f4")
+    net, other = small(seed=1), small(seed=2)
+    before = net.output(x, executor=executor)
+    load_torch_state(net, to_torch_state(other))
+    assert (net.output(x, executor=executor) != before).all()
+    np.testing.assert_array_equal(net.output(x, executor=executor), other.output(x, executor=executor))
+
+
 def test_a_file_is_what_the_public_package_writes_and_reads(tmp_path):
     net, other = small(seed=1), small(seed=2)
     state = to_torch_state(net, tmp_path / "ours.safetensors")

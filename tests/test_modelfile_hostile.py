@@ -23,6 +23,7 @@ import chainrule as cr
 from chainrule import Network, losses, nn, ops
 from chainrule.errors import ModelFileError
 from chainrule.storage import read_header, read_tensors
+from chainrule.tasks.predictor import Predictor
 
 DATA = Path(__file__).parent / "data"
 QUICK, LONG = 800, 60.0  # files, seconds
@@ -58,7 +59,7 @@ def loads(content: bytes, path: Path) -> bool:
     """Whether load takes it; anything but a network or a ModelFileError fails the test."""
     path.write_bytes(content)
     try:
-        return isinstance(cr.load(path), Network)
+        return isinstance(cr.load(path), Network | Predictor)
     except ModelFileError as error:
         if str(path) not in str(error):
             raise
@@ -91,8 +92,12 @@ def test_mutated_headers_give_a_network_or_one_error(sound, tmp_path):
 
 
 @pytest.mark.long
-def test_mutated_headers_for_a_minute(sound, tmp_path):
-    end, seed = time.monotonic() + LONG / 2, 10**6
+@pytest.mark.parametrize("golden", ["network1", "classifier1", "regressor1"])
+def test_mutated_golden_files_for_a_minute(golden, tmp_path):
+    """Of networks and estimators, with every layer and every encoder of columns."""
+    (tmp_path / "m").write_bytes(base64.decodebytes((DATA / f"{golden}.safetensors.b64").read_bytes()))
+    sound = file_parts(tmp_path / "m")
+    end, seed = time.monotonic() + LONG / 3, 10**6
     while time.monotonic() < end:
         loads(hostile(sound, random.Random(seed)), tmp_path / "m")
         seed += 1

@@ -16,6 +16,7 @@ import chainrule as cr
 from chainrule import Network, nn, ops
 from chainrule.data.tables import Date, Number, Table, TableEncoder, choose_encoders
 from chainrule.errors import DataError, ModelFileError
+from chainrule.tasks.logarithms import Logarithms
 from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.scaling import Affine, identity
 from chainrule.tasks.targets import Numbers, OneOf
@@ -56,6 +57,9 @@ def predictor(kind: str = "classes", **options: Any) -> Predictor:
     if kind == "numbers":
         target: Any = Numbers(Affine(hours.mean(keepdims=True), hours.std(keepdims=True)), True)
         y = target.encode(hours, np.dtype("f4"))
+    elif kind.startswith("log"):
+        target = Logarithms.seen(data["income"], plus_one=kind == "log1p")
+        y = target.encode(data["income"], np.dtype("f4"))
     else:
         target = OneOf(np.array(["old", "young"]))
         y = target.encode(np.where(hours > 50, "old", "young"), np.dtype("f4"))
@@ -72,7 +76,7 @@ def predictor(kind: str = "classes", **options: Any) -> Predictor:
 
 
 KINDS = {
-    "classes": {}, "scaled": {}, "numbers": {}, "no embedding": {"embed_from": None},
+    "classes": {}, "scaled": {}, "numbers": {}, "log": {}, "log1p": {}, "no embedding": {"embed_from": None},
     "one column": {
         "kinds": dict.fromkeys(("age", "income", "size", "colour/hue", "member", "since"), "identifier"),
     },
@@ -141,6 +145,18 @@ def test_mutated_headers_give_a_predictor_or_one_error(made, name, tmp_path):
             with contextlib.suppress(DataError):
                 found.predict(table(3, 3))
     assert 0.01 < np.mean(outcomes) < 0.8
+
+
+@pytest.mark.parametrize("plus_one", [False, True])
+def test_a_logarithm_comes_back_and_refuses_what_has_none(plus_one):
+    y = np.array([[0.5, 1e-3], [2.0, 1e6], [7.0, 3.0]])
+    target = Logarithms.seen(y, plus_one=plus_one)
+    z = target.encode(y, np.dtype("f8"))
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(target.predict(z), y, rtol=1e-9)
+    for bad in (-1.0, np.nan, *([] if plus_one else [0.0])):
+        with pytest.raises(DataError, match="but a logarithm takes numbers"):
+            target.encode(np.array([[1.0, bad]]), np.dtype("f8"))
 
 
 # ------------------------------------------------------------------ ONNX

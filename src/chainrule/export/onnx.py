@@ -60,10 +60,9 @@ def to_onnx(net: Trained, path: str | os.PathLike[str] | None = None) -> Any:
     """
     model = _built(net)
     given, outputs = trace_rows(lambda rows: _traced(model, net.loss or {}, rows))
-    names = {name: plain_name(name) for name in model.inputs}
-    e = Emitter(next(iter(names.values())))
-    for name in (*names.values(), *outputs):
-        e.free(name)
+    e = Emitter(plain_name(next(iter(model.inputs))))
+    names = {name: e.free(plain_name(name)) for name in model.inputs}
+    outputs = {e.free(name): y for name, y in outputs.items()}
     tensors = write_graph(e, outputs, {given[name]: names[name] for name in names}, net.state)
     inputs = [describe(e, names[name], given[name]) for name in names]
     said = [describe(e, name, y) for name, y in outputs.items()]

@@ -18,9 +18,9 @@ from chainrule.export.emit import Emitter
 from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM
 from chainrule.graph.primitive import Primitive
 from chainrule.ops import convert, elementwise, index, linalg, random, reduce, shape
-from chainrule.spec import DTYPES
+from chainrule.spec import DTYPES, DType
 
-__all__ = ["HOW", "NOT_IN_A_FILE"]
+__all__ = ["HOW", "NOT_IN_A_FILE", "expm1"]
 
 Rule = Callable[..., str]
 
@@ -50,10 +50,14 @@ def _logical(name: str) -> Rule:
     return lambda e, node, *xs: e(name, *xs)
 
 
+def expm1(e: Emitter, x: str, dtype: DType) -> str:
+    """eˣ − 1 as tanh(x/2)·(eˣ + 1), which keeps the digits near 0; ∞ stays ∞, and −∞ gives −1."""
+    half = e("Mul", x, e.constant(0.5, dtype))
+    return e("Mul", e("Tanh", half), e("Add", e("Exp", x), e.constant(1, dtype)))
+
+
 def _expm1(e: Emitter, node: Node, x: str) -> str:
-    """tanh(x/2)·(eˣ + 1), which keeps the digits near 0; ∞ stays ∞, and −∞ gives −1."""
-    half = e("Mul", x, e.constant(0.5, node.dtype))
-    return e("Mul", e("Tanh", half), e("Add", e("Exp", x), e.constant(1, node.dtype)))
+    return expm1(e, x, node.dtype)
 
 
 def _log1p(e: Emitter, node: Node, x: str) -> str:

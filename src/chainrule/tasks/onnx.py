@@ -15,8 +15,10 @@ from chainrule.export.columns import gap_of, input_dtype, write_column
 from chainrule.export.dynamic import Node, Traced, trace_rows
 from chainrule.export.emit import Emitter, tensor_type
 from chainrule.export.onnx import finish, write_model
+from chainrule.export.primitives import expm1
 from chainrule.export.walk import write_graph
 from chainrule.summary import steps_as_written
+from chainrule.tasks.logarithms import Logarithms
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Labels, Numbers, OneOf, SeveralOf, Target
 from chainrule.train.objective import Model
@@ -107,6 +109,8 @@ def _traced(model: Model, rows: int) -> Traced:
 
 
 def _names(target: Target) -> list[str]:
+    if isinstance(target, Logarithms):
+        return ["prediction"]
     if isinstance(target, Numbers):
         return ["prediction", *["quantiles"] * bool(target.levels), *["deviation"] * bool(target.spread)]
     prefixes = [f"{name}_" for name in target.outputs] if isinstance(target, SeveralOf) else [""]
@@ -165,6 +169,8 @@ def _write_target(found: _Outputs, target: Target, z: dict[str, str], nodes: dic
         _labels(found, target, first, dtype)
     elif isinstance(target, Numbers):
         _numbers(found, target, first, dtype)
+    elif isinstance(target, Logarithms):
+        _logarithms(found, target, first, dtype)
     else:
         raise ConfigError(f"a target of kind {type(target).__name__} has no form in ONNX")
 
@@ -227,6 +233,16 @@ def _numbers(found: _Outputs, target: Numbers, z: str, dtype: Any) -> None:
         σ = e("Add", e("Softplus", raw), e.constant(target.floor))
     if target.spread:
         _add_numbers(found, "deviation", e("Mul", σ, scale), dtype, k, target.flat)
+
+
+def _logarithms(found: _Outputs, target: Logarithms, z: str, dtype: Any) -> None:
+    """e^(scale·z + mean), less 1 where it was added, in float64."""
+    e = found.e
+    wide = z if dtype == _DOUBLE else e.cast(z, _DOUBLE)
+    mean, scale = (e.initializer(f"target/{n}", a.astype(_DOUBLE)) for n, a in vars(target.scale).items())
+    logarithm = e("Add", e("Mul", wide, scale), mean)
+    y = expm1(e, logarithm, _DOUBLE) if target.plus_one else e("Exp", logarithm)
+    _add_numbers(found, "prediction", y, dtype, len(target.scale.mean), target.flat)
 
 
 def _add_numbers(found: _Outputs, name: str, y: str, dtype: Any, k: int, flat: bool) -> None:

@@ -16,6 +16,7 @@ from chainrule.errors import ConfigError, DataError
 from chainrule.executors import Array
 from chainrule.network import Network
 from chainrule.storage import write_tensors
+from chainrule.tasks.logarithms import Logarithms
 from chainrule.tasks.packing import pack, unpack
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Labels, Numbers, OneOf, SeveralOf, Target
@@ -24,7 +25,8 @@ __all__ = ["FORMAT", "Predictor", "predictor_of", "restore"]
 
 FORMAT = 1  # of what is written here, inside the file's own format
 
-_PACKED: dict[str, type] = {cls.__name__: cls for cls in (Affine, Labels, Numbers, OneOf, SeveralOf)}
+_TARGETS = (Labels, Logarithms, Numbers, OneOf, SeveralOf)
+_PACKED: dict[str, type] = {cls.__name__: cls for cls in (Affine, *_TARGETS)}
 """The only classes that a file's description of a target can make."""
 
 
@@ -54,9 +56,9 @@ class Predictor:
     @property
     def classes(self) -> Any:
         """The classes, in the order of predict_proba's columns; a list of them for several targets."""
-        if isinstance(self.target, Numbers):
+        if isinstance(self.target, Numbers | Logarithms):
             raise AttributeError(f"{self.estimator} predicts numbers, so it has no classes")
-        return getattr(self.target, "classes")  # noqa: B009  (every other target has them)
+        return self.target.classes
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Classes, or numbers, for rows of X.
@@ -76,14 +78,14 @@ class Predictor:
 
     def _numbers(self, what: str) -> Numbers:
         if not isinstance(self.target, Numbers):
-            raise ConfigError(f"{self.estimator} predicts classes: it has no {what}")
+            raise ConfigError(f"{self.estimator} learned no {what}")
         return self.target
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes; for several targets a list of them. ConfigError of numbers."""
-        if isinstance(self.target, Numbers):
+        if isinstance(self.target, Numbers | Logarithms):
             raise ConfigError(f"{self.estimator} predicts numbers: it has no probabilities")
-        return getattr(self.target, "probabilities")(self._raw(X))  # noqa: B009
+        return self.target.probabilities(self._raw(X))
 
     def _raw(self, X: Any) -> Any:
         dtype = self.network.dtype
