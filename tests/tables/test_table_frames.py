@@ -140,6 +140,16 @@ def test_arrays_become_columns():
     assert (table["n"].tolist(), table["s"].tolist()) == ([1, 2], ["a", "b"])
 
 
+def test_arrays_of_every_layout(tmp_path):
+    wanted = np.arange(12.0).reshape(4, 3)
+    mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=(4, 3))
+    mapped[:] = wanted
+    for array in (np.asfortranarray(wanted), wanted.astype(">f8"), mapped, np.array(wanted)[::-1][::-1]):
+        table = as_table(array)
+        assert all(table[f"x{j}"].tolist() == wanted[:, j].tolist() for j in range(3))
+        assert all(column.flags.c_contiguous for column in table.columns.values())
+
+
 def test_what_a_table_can_do():
     table = as_table({"a": [1, 2, 3], "b": ["x", None, "z"]})
     assert as_table(table) is table

@@ -30,6 +30,7 @@ Path = str | os.PathLike[str]
 
 _BLOCK = 1 << 16  # rows of Parquet that are unpacked at a time
 _CELL = 8
+_BUFFER = 1 << 16  # bytes of each column that are read at a time; without it, all of its row group
 _UNPACKED = 6  # bytes of memory for each byte of an Excel sheet's XML, read row by row
 
 
@@ -165,7 +166,7 @@ def open_parquet(path: Path) -> Any:
     need_pyarrow(path)
     from pyarrow import parquet
 
-    return parquet.ParquetFile(os.fspath(path), memory_map=False, pre_buffer=False)
+    return parquet.ParquetFile(os.fspath(path), memory_map=False, pre_buffer=False, buffer_size=_BUFFER)
 
 
 def _chosen(names: Sequence[str], columns: Sequence[str] | None, path: Path) -> tuple[str, ...]:

@@ -49,7 +49,8 @@ def read_table(
     """A file as a table: CSV, TSV (also .gz), Parquet, Feather, Excel (.xlsx), .npy or .npz.
 
     columns      those to read, in this order; all by default
-    kinds        {name: kind} as for choose_encoders; a column that is to be categorical is read as text
+    kinds        {name: kind} as for choose_encoders, or ``encoder.kinds``, so that a file to predict is read
+                 as the one to train on was; a column that is to be categorical is read as text
     delimiter, decimal, encoding, header
                  of text files, found out where they are not given; header=False calls columns x0, x1, …
     missing      cells of text that are gaps, beside the empty one; GAPS by default
@@ -81,8 +82,10 @@ def read_table(
 
         return binary.READERS[how](path, columns, memory)
     dialect = sniff(path, delimiter=delimiter, decimal=decimal, encoding=encoding, header=header)
-    _check_columns([*(columns or ()), *(kinds or ())], dialect.names, path)
-    text = {name: "text" for name, kind in (kinds or {}).items() if kind in _AS_TEXT}
+    _check_columns(columns or (), dialect.names, path)
+    text = {
+        name: "text" for name, kind in (kinds or {}).items() if kind in _AS_TEXT and name in dialect.names
+    }
     gaps = GAPS if missing is None else frozenset(["", *missing])
     return read_delimited(path, dialect, gaps, kinds=text, columns=columns, memory=memory)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chainrule.data.tables.table import Array
 
-__all__ = ["SAMPLE", "Moments", "Sample", "quantiles", "row_keys"]
+__all__ = ["SAMPLE", "Gathered", "Moments", "Sample", "quantiles", "row_keys"]
 
 SAMPLE = 1 << 16
 """Rows of which quantiles are taken; all of them, where a table has no more."""
@@ -36,11 +36,10 @@ class Moments:
     def of(cls, values: Array, weight: Array | None = None) -> Moments:
         if not values.size:
             return cls()
-        w = np.ones(len(values)) if weight is None else weight
-        total = float(w.sum())
+        total = float(len(values) if weight is None else weight.sum())
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = float(values[0]) + float(w @ (values - values[0])) / total
-            return cls(total, mean, float(w @ (values - mean) ** 2))
+            mean = float(values[0]) + _sum(values - values[0], weight) / total
+            return cls(total, mean, _sum((values - mean) ** 2, weight))
 
     def merge(self, other: Moments) -> Moments:
         if not self.weight or not other.weight:
@@ -56,6 +55,11 @@ class Moments:
     def std(self) -> float:
         """√(Σw(x − mean)² / Σw): of what is there, not of a population it stands for."""
         return float(np.sqrt(self.squares / self.weight)) if self.weight else 0.0
+
+
+def _sum(values: Array, weight: Array | None) -> float:
+    """Pairwise, by NumPy: a product of vectors would wait for the threads of its BLAS."""
+    return float((values if weight is None else values * weight).sum())
 
 
 # ------------------------------------------------------------------ a sample of rows
@@ -88,19 +92,56 @@ class Sample:
     @classmethod
     def of(cls, columns: Mapping[str, Array], weight: Array, rows: Array, size: int = SAMPLE) -> Sample:
         """``rows`` are the keys of the rows."""
+        if len(rows) <= size:
+            return cls(rows, weight, dict(columns))
         kept = _smallest(rows, size)
         return cls(rows[kept], weight[kept], {name: values[kept] for name, values in columns.items()})
 
     def merge(self, other: Sample, size: int = SAMPLE) -> Sample:
-        keys = np.concatenate([self.keys, other.keys])
-        kept = _smallest(keys, size)
-        columns = {}
-        for name in {**self.columns, **other.columns}:
-            parts = [
-                s.columns.get(name, np.full(len(s.keys), np.nan)).astype(np.float64) for s in (self, other)
-            ]
-            columns[name] = np.concatenate(parts)[kept]
-        return Sample(keys[kept], np.concatenate([self.weight, other.weight])[kept], columns)
+        if not len(self.keys) or not len(other.keys):
+            return self if len(self.keys) else other
+        return _joined([self, other], size)
+
+    def none(self) -> Sample:
+        """The same columns without rows."""
+        return self.below(0)
+
+    def below(self, limit: int) -> Sample:
+        """The rows whose keys are smaller."""
+        kept = self.keys < np.uint64(limit)
+        if kept.all():
+            return self
+        return Sample(self.keys[kept], self.weight[kept], {n: v[kept] for n, v in self.columns.items()})
+
+
+class Gathered:
+    """Samples of block after block as one: rows that cannot belong to it are left out at once, the others are
+    put together only now and then."""
+
+    def __init__(self, size: int = SAMPLE) -> None:
+        self.size, self.parts, self.rows = size, list[Sample](), 0
+        self.limit = (1 << 64) - 1
+
+    def add(self, sample: Sample) -> None:
+        part = sample.below(self.limit)
+        self.parts.append(part)
+        self.rows += len(part.keys)
+        if self.rows > 2 * self.size:
+            self.parts = [self.whole()]
+            self.rows, self.limit = self.size, int(self.parts[0].keys[-1])
+
+    def whole(self) -> Sample:
+        return _joined(self.parts, self.size)
+
+
+def _joined(parts: Sequence[Sample], size: int) -> Sample:
+    keys = np.concatenate([part.keys for part in parts])
+    kept = _smallest(keys, size)
+    columns = {}
+    for name in dict.fromkeys(name for part in parts for name in part.columns):
+        values = [part.columns.get(name, np.full(len(part.keys), np.nan)) for part in parts]
+        columns[name] = np.concatenate(values)[kept]
+    return Sample(keys[kept], np.concatenate([part.weight for part in parts])[kept], columns)
 
 
 def _smallest(keys: Array, size: int) -> Array:

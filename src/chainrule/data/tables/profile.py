@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.data import faults
 from chainrule.data.arrays import check_weights
-from chainrule.data.tables.moments import Moments, Sample, row_keys
+from chainrule.data.tables.moments import Gathered, Moments, Sample, row_keys
 from chainrule.data.tables.table import Array, Table, is_missing
 from chainrule.errors import DataError
 
@@ -19,7 +19,7 @@ __all__ = ["MANY", "ColumnProfile", "Profile", "as_years", "describe", "describe
 MANY = 1 << 16
 """Different values of a column that are counted; where there are more, only those that recur."""
 
-_MANY_NUMBERS = 1 << 12
+_MANY_NUMBERS = 1 << 11
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ColumnProfile:
     rows        that weigh something; missing: those without a value
     moments     of numbers, of truth values as 0 and 1, of dates as years
     low, high   of the same
-    counts      how often each value occurs, by its text; None for numbers with more than 4,096 different ones
+    counts      how often each value occurs, by its text; None for numbers with more than 2,048 different ones
     distinct    how many different values there are: at least, where they are too many to be counted
     distinct_of in how many rows
     rising      whole numbers, each larger than the one before
@@ -261,11 +261,13 @@ def _distinct(a: ColumnProfile, b: ColumnProfile, counts: dict[str, int] | None)
 
 def describe_blocks(blocks: Iterable[tuple[Table, Array | None]]) -> Profile:
     """The same of rows that come block by block, each with its weights."""
-    first, found = 0, None
+    first, found, sample = 0, None, Gathered()
     for table, weight in blocks:
         part = describe(table, weight, first=first)
         first += part.described
+        sample.add(part.sample)
+        part = replace(part, sample=part.sample.none())
         found = part if found is None else found.merge(part)
     if found is None:
         raise DataError("there are no rows; give at least one")
-    return found
+    return replace(found, sample=sample.whole())

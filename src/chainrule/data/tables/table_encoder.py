@@ -72,6 +72,11 @@ class TableEncoder:
         return tuple(column.name for column in self.columns if column.features)
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """What each column is taken for, also for reading: ``read_table(path, kinds=encoder.kinds)``."""
+        return {column.name: column.kind for column in self.columns if column.features}
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Of the columns of "x"."""
         return tuple(name for column in self.columns if not column.codes for name in column.features)
@@ -103,8 +108,7 @@ class TableEncoder:
         else:
             found = as_table(table)
             self._check_columns(found.names)
-            kinds = {column.name: column.kind for column in self.columns if column.features}
-            profile = describe(conform(found.select(self.names), kinds), weight)
+            profile = describe(conform(found.select(self.names), self.kinds), weight)
         self._check_columns(profile.columns)
         state = {}
         for column in self.columns:
