@@ -46,24 +46,19 @@ class Pool:
         """Those that are being filled."""
         return self.buffers[0]
 
-    def room(self, rows: int) -> Iterator[tuple[int, int]]:
-        """Pieces of so many rows, cut where the pool is full."""
-        start = 0
-        while start < rows:
-            stop = min(rows, start + self.size - self.filled)
-            yield start, stop
-            start = stop
-
     @property
     def full(self) -> bool:
         return self.filled == self.size
 
-    def add(self, inputs: dict[str, Array], targets: Array, weight: Array, start: int, stop: int) -> None:
+    def add(self, inputs: dict[str, Array], targets: Array, weight: Array, start: int) -> int:
+        """Takes the rows from ``start`` on, as many as it has room for; the first row that it did not take."""
+        stop = min(len(weight), start + self.size - self.filled)
         named = {**{f"x/{name}": array for name, array in inputs.items()}, "y": targets, "weight": weight}
         end = self.filled + stop - start
         for name, array in named.items():
             self._array(name, array)[self.filled : end] = array[start:stop]
         self.filled = end
+        return stop
 
     def block(self, order: Array, last: bool) -> Block:
         """The pool in this order; unless it is the last, what does not fill a batch is kept."""

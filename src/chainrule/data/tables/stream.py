@@ -108,11 +108,12 @@ class Stream:
     def _blocks(self, number: int) -> Iterator[Block]:
         pool = Pool(self.pool_rows, self.batch_size, buffers=1 + self.ahead)
         for inputs, targets, weight in self._encoded(number):
-            for start, stop in pool.room(len(weight)):
-                pool.add(inputs, targets, weight, start, stop)
+            start = 0
+            while start < len(weight):
                 if pool.full:
                     yield pool.block(self._order(pool, number), last=False)
                     pool.keep_rest()
+                start = pool.add(inputs, targets, weight, start)
         if pool.filled:
             yield pool.block(self._order(pool, number), last=True)
 
