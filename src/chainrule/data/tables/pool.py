@@ -51,7 +51,7 @@ class Pool:
         return self.filled == self.size
 
     def add(self, inputs: dict[str, Array], targets: Array, weight: Array, start: int) -> int:
-        """Takes the rows from ``start`` on, as many as it has room for; the first row that it did not take."""
+        """Takes the rows from ``start`` on, as many as there is room for; the first row that it left."""
         stop = min(len(weight), start + self.size - self.filled)
         named = {**{f"x/{name}": array for name, array in inputs.items()}, "y": targets, "weight": weight}
         end = self.filled + stop - start
