@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from chainrule import losses, nn, ops, optim, train
 from chainrule.errors import ConfigError, DataError, DivergenceError
 from chainrule.tasks import MLPClassifier, MLPRegressor
+from chainrule.tasks.scaling import by_unit, standard
 
 QUICK: dict[str, Any] = {
     "hidden_layer_sizes": (8,),
@@ -190,6 +191,19 @@ def test_scaling_inside_makes_units_indifferent() -> None:
     _, t = numbers()
     a, b = MLPRegressor(**QUICK).fit(x, t), MLPRegressor(**QUICK).fit(x, t * 1e6 + 5)
     np.testing.assert_allclose(a.predict(x) * 1e6 + 5, b.predict(x), rtol=1e-6)
+
+
+def test_columns_of_one_unit_keep_their_proportions() -> None:
+    """Pixels share one scale, other columns have their own; a constant column is only centred."""
+    rng = np.random.default_rng(0)
+    pixels = np.where(rng.random((200, 5)) < [0.01, 0.1, 0.3, 0.5, 0.7], 16.0, 0.0)
+    x = np.hstack([pixels, rng.normal(size=(200, 1)), np.full((200, 1), 3.0)])
+    scale = by_unit(x).scale
+    np.testing.assert_allclose(scale[:5], np.sqrt(np.mean(pixels.var(axis=0))))
+    np.testing.assert_allclose(scale[5:], [x[:, 5].std(), 1.0])
+    far = x + 1e9
+    np.testing.assert_allclose(standard(far).apply(far, np.dtype("float32"))[:, 5].std(), 1, rtol=1e-3)
+    assert (standard(x).apply(x, np.dtype("float64"))[:, 6] == 0).all()
 
 
 def test_the_same_random_state_gives_the_same_bits() -> None:

@@ -25,7 +25,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """A network that tells classes apart, with the interface of scikit-learn's ``MLPClassifier``.
 
     Whatever runs with theirs runs with this one: parameters, attributes and defaults have the same names and
-    meanings. Two things differ by default: the columns of X are scaled inside (``scaling="standard"``), and
+    meanings. Two things differ by default: the columns of X are scaled inside (``scaling="auto"``), and
     the random numbers are others. ``coefs_`` and ``intercepts_`` are those for X as it was given.
 
     As in scikit-learn: ``hidden_layer_sizes``, ``alpha`` (the L2 penalty is alpha/(2 rows of a batch)·‖W‖²),
@@ -45,8 +45,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     weight_decay    decoupled decay; clip_norm: the most that all gradients together may measure
     schedule        of ``chainrule.optim``, of the learning rate over ``max_iter`` epochs
     init            of the weights; "auto": uniform, as scikit-learn begins
-    scaling         of columns of X: "standard" (mean 0, deviation 1), "none", "robust", "quantile", "auto"
-                    (see :class:`~chainrule.data.tables.Number`)
+    scaling         of the columns of X: "standard" (mean 0, deviation 1), "none", or "auto". For an array
+                    that is standard, but columns that seem to have one unit, such as pixels, share one scale;
+                    for a table quantiles where a column reaches beyond 20 deviations. For tables also "robust"
+                    and "quantile"
     kinds           of columns of a table, {name: "numeric" …}, where they would be taken for something else
     embed_from      categories from which a column has learned vectors instead of one-hot; None: never
     calibrate       whether a temperature, found on the rows held out, makes the probabilities honest
@@ -103,7 +105,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         clip_norm: Any = None,
         schedule: Any = None,
         init: Any = "auto",
-        scaling: str = "standard",
+        scaling: str = "auto",
         kinds: Any = None,
         embed_from: Any = 64,
         scoring: Any = None,

@@ -10,11 +10,12 @@ import numpy as np
 
 from chainrule.data.tables import Table, TableEncoder, as_table, choose_encoders
 from chainrule.executors import Array
-from chainrule.tasks.scaling import Affine, identity, standard
+from chainrule.tasks.scaling import Affine, by_unit, identity, standard
 
 __all__ = ["Shown", "is_table", "rows_of", "table_of"]
 
-_AS_ARRAYS = ("standard", "none")
+_OF_ARRAYS = {"auto": by_unit, "standard": standard}
+_AS_ARRAYS = (*_OF_ARRAYS, "none")
 
 
 def is_table(X: Any, kinds: Any, scaling: str) -> bool:
@@ -72,7 +73,8 @@ class Shown:
     def seen(X: Any, weight: Array | None, *, kinds: Any, scaling: str, embed_from: int | None) -> Shown:
         """From the first data."""
         if not isinstance(X, Table):
-            found = standard(X, weight) if scaling == "standard" else identity(X.shape[1])
+            scale = _OF_ARRAYS.get(scaling)
+            found = identity(X.shape[1]) if scale is None else scale(X, weight)
             return Shown(found, X.dtype)
         if kinds is None and all(name == f"x{i}" for i, name in enumerate(X.names)) and _plain(X):
             kinds = dict.fromkeys(X.names, "numeric")  # an array

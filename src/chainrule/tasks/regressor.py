@@ -85,7 +85,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         clip_norm: Any = None,
         schedule: Any = None,
         init: Any = "auto",
-        scaling: str = "standard",
+        scaling: str = "auto",
         kinds: Any = None,
         embed_from: Any = 64,
         target_scaling: str = "standard",

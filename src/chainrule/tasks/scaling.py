@@ -8,9 +8,10 @@ import numpy as np
 
 from chainrule.executors import Array
 
-__all__ = ["Affine", "identity", "moments", "standard"]
+__all__ = ["Affine", "by_unit", "identity", "moments", "standard"]
 
 _BLOCK = 1 << 14  # rows that are made float64 at a time
+_REACH = 4  # columns of one unit reach as far as each other within this factor
 _ROUNDING = 10  # times the spacing of floats: a smaller deviation, beside the mean, is no information
 
 
@@ -76,6 +77,26 @@ def moments(x: Array, weight: Array | None = None) -> tuple[Array, Array]:
     spacing = np.finfo(x.dtype).eps if x.dtype.kind == "f" else np.finfo(np.float64).eps
     deviation[deviation <= _ROUNDING * spacing * np.abs(mean)] = 0.0
     return mean, deviation
+
+
+def by_unit(x: Array, weight: Array | None = None) -> Affine:
+    """As ``standard``, but columns that seem to have one unit keep their proportions: those that reach at
+    least a quarter as far from their mean as the farthest share one scale, the root mean square of their
+    deviations.
+
+    Pixels, counts of words, lengths in centimetres: where a column that hardly varies were stretched like the
+    others, its noise would weigh as much as their signal.
+
+    >>> x = np.array([[0.0, 0.0, 0.0], [0.0, 16.0, 1.0], [0.0, 0.0, 0.0], [16.0, 16.0, 1.0]])
+    >>> by_unit(x).scale.round(2).tolist()
+    [7.48, 7.48, 0.5]
+    """
+    mean, deviation = moments(x, weight)
+    reach = np.maximum(x.max(axis=0) - mean, mean - x.min(axis=0))
+    alike = (reach >= reach.max(initial=0.0) / _REACH) & (deviation > 0)
+    scale = np.where(deviation > 0, deviation, 1.0)
+    scale[alike] = np.sqrt(np.mean(deviation[alike] ** 2)) if alike.any() else 1.0
+    return Affine(mean, scale)
 
 
 def standard(x: Array, weight: Array | None = None) -> Affine:
