@@ -26,29 +26,34 @@ def expected(estimator: Any) -> dict[str, str]:
     return DRAWN if estimator.early_stopping or estimator.batch_size != "auto" else {}
 
 
-def estimators(executor: str, **more: Any) -> list[Any]:
-    return [
-        kind(executor=executor, **setting, **more)
-        for kind in (MLPClassifier, MLPRegressor)
-        for setting in SETTINGS
-    ]
+def estimators(executor: str, settings: list[dict[str, Any]], **more: Any) -> list[Any]:
+    kinds = (MLPClassifier, MLPRegressor)
+    return [kind(executor=executor, **setting, **more) for kind in kinds for setting in settings]
 
 
-@parametrize_with_checks(
-    estimators("reference", hidden_layer_sizes=(10,), learning_rate_init=0.02, max_iter=100),
-    expected_failed_checks=expected,
-)
-def test_small_networks(estimator: Any, check: Any) -> None:
+def run(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check(estimator)
+
+
+SMALL: dict[str, Any] = {"hidden_layer_sizes": (10,), "learning_rate_init": 0.02, "max_iter": 100}
+FEW, MANY = estimators("reference", SETTINGS[:1], **SMALL), estimators("reference", SETTINGS[1:], **SMALL)
+AS_THEY_ARE = [e for name in ("reference", "cpu", "auto") for e in estimators(name, SETTINGS)]
+
+
+@parametrize_with_checks(FEW, expected_failed_checks=expected)
+def test_small_networks(estimator: Any, check: Any) -> None:
+    run(estimator, check)
 
 
 @pytest.mark.long
-@parametrize_with_checks(
-    [*estimators("reference"), *estimators("cpu"), *estimators("auto")], expected_failed_checks=expected
-)
+@parametrize_with_checks(MANY, expected_failed_checks=expected)
+def test_small_networks_in_other_settings(estimator: Any, check: Any) -> None:
+    run(estimator, check)
+
+
+@pytest.mark.long
+@parametrize_with_checks(AS_THEY_ARE, expected_failed_checks=expected)
 def test_as_they_are(estimator: Any, check: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
+    run(estimator, check)
