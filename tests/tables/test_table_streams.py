@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,36 @@ def test_blocks_that_are_read_ahead_are_the_same(tmp_path):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("rows", [101, 201, 300, 1, 64])
+@pytest.mark.parametrize("pool", [100, 130, 1000])
+def test_a_last_row_alone_goes_into_the_batch_before_it(rows, pool):
+    rng = np.random.default_rng(0)
+    data = {"number": rng.permutation(rows + 1)[:rows] * 1.5, "y": np.arange(rows) % 2}
+    if rows == 1:
+        with pytest.raises(DataError):
+            stream_table(data, "y")
+        return
+    stream = replace(stream_table(data, "y", batch_size=50, pool=pool), merge_single=True)
+    sizes = [len(b) for b in numbers_of(stream, 0)]
+    assert sum(sizes) == rows
+    assert len(sizes) == stream.steps
+    assert sizes[-1] == {101: 51, 201: 51, 300: 50, 64: 14}[rows]
+    assert set(sizes[:-1]) <= {50}
+
+
+def test_a_fingerprint_tells_other_data(tmp_path):
+    found = set()
+    for form in FORMS:
+        (tmp_path / form).mkdir()
+        stream = stream_table(given(form, tmp_path / form), "y")
+        found |= {stream.fingerprint, replace(stream, seed=1).fingerprint}
+        assert stream_table(given(form, tmp_path / form), "y").fingerprint == stream.fingerprint
+        other = tmp_path / f"{form} again"
+        other.mkdir()
+        found.add(stream_table(given(form, other, frame(seed=1)), "y").fingerprint)
+    assert len(found) == 3 * len(FORMS)
+
+
 def test_reading_ahead_ends_with_who_asked():
     made = []
 
@@ -169,8 +200,6 @@ def test_the_order_follows_from_seed_and_epoch(tmp_path):
 
 
 def test_without_shuffling_rows_come_as_they_are(tmp_path):
-    from dataclasses import replace
-
     stream = replace(stream_table(given("arrays", tmp_path), "y", pool=400), shuffle=False)
     order = np.rint(frame()["number"] / 1.5).astype(int)
     assert np.array_equal(np.concatenate(list(numbers_of(stream, 5))), order)

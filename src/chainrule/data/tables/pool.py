@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data.batches import plan
 from chainrule.data.tables.table import Array
 
 __all__ = ["Block", "Pool", "ahead"]
@@ -32,11 +33,14 @@ class Block:
 class Pool:
     """The rows of a block, in arrays that are used again for the next one, or the one after that.
 
-    size, batch    rows; buffers: 2 where the next block is filled while the last one is still in use
+    size, batch     rows
+    buffers         2 where the next block is filled while the last one is still in use
+    merge_single    a single row that is left at the end is added to the batch before it, as data.plan has it
     """
 
-    def __init__(self, size: int, batch: int, buffers: int = 1) -> None:
-        self.size, self.batch = size, batch
+    def __init__(self, size: int, batch: int, buffers: int = 1, *, merge_single: bool = False) -> None:
+        self.batch, self.merge_single = batch, merge_single
+        self.size = max(size, 2 * batch) if merge_single else size
         self.buffers: list[dict[str, Array]] = [{} for _ in range(buffers)]
         self.filled = self.blocks = 0
         self.rest: Array = np.zeros(0, np.int64)
@@ -61,8 +65,9 @@ class Pool:
         return stop
 
     def block(self, order: Array, last: bool) -> Block:
-        """The pool in this order; unless it is the last, what does not fill a batch is kept."""
-        steps, rest = divmod(len(order), self.batch)
+        """The pool in this order; unless it is the last, what does not fill a batch is kept, and one batch too
+        where the last row of all may have to go into it."""
+        steps, rest = self._plan(len(order), last)
         whole = steps * self.batch
         self.rest = order[whole:]
         arrays = {name: array[: self.filled] for name, array in self.arrays.items()}
@@ -70,6 +75,12 @@ class Pool:
         index = order[:whole].reshape(steps, self.batch)
         tail = order[None, whole:] if last and rest else None
         return Block(inputs, {"y": arrays["y"]}, arrays["weight"], index, tail)
+
+    def _plan(self, rows: int, last: bool) -> tuple[int, int]:
+        if last:
+            return plan(rows, self.batch, self.merge_single)
+        steps = rows // self.batch - self.merge_single
+        return steps, rows - steps * self.batch
 
     def keep_rest(self) -> None:
         """What did not fill a batch begins the next block."""

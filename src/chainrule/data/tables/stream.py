@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data.arrays import check_weights
-from chainrule.data.batches import permutation
+from chainrule.data.batches import permutation, plan
 from chainrule.data.tables.choose import choose_encoders
 from chainrule.data.tables.moments import Moments, row_keys
 from chainrule.data.tables.pool import Block, Pool, ahead
@@ -41,6 +41,8 @@ class Stream:
 
     rows      of this stream, without those that another side of a split holds
     ahead     a thread reads the next block while this one is worked on
+    merge_single
+              a last row alone goes into the batch before it: for networks with batch statistics
     held      (share, inside): rows whose key falls below the share are held out; see ``split``
     """
 
@@ -57,6 +59,7 @@ class Stream:
     weight: str | None = None
     shuffle: bool = True
     ahead: bool = False
+    merge_single: bool = False
     held: tuple[float, bool] | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,7 +76,7 @@ class Stream:
     def pool_rows(self) -> int:
         """Rows of the pool: as given, else those that fit into 128 MiB; at least a batch."""
         wanted = self.pool or max(_LEAST_POOL, _POOL_BYTES // self.row_bytes)
-        return max(self.batch_size, min(wanted, self.rows))
+        return max(self.batch_size * (1 + self.merge_single), min(wanted, self.rows))
 
     @property
     def nbytes(self) -> int:
@@ -83,7 +86,14 @@ class Stream:
     @property
     def steps(self) -> int:
         """Of an epoch, the smaller last one too."""
-        return -(-self.rows // self.batch_size)
+        full, tail = plan(self.rows, self.batch_size, self.merge_single)
+        return full + (tail > 0)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether a run is resumed on its own data: of the source, and of what decides the order."""
+        decides = (self.rows, self.batch_size, self.pool_rows, self.seed, self.shuffle, self.held)
+        return f"{self.source.fingerprint()} {decides}"
 
     def split(self, share: float) -> tuple[Stream, Stream]:
         """(training, held out): about a share of the rows is held out, chosen by the place of each row and
@@ -106,7 +116,7 @@ class Stream:
         return ahead(blocks) if self.ahead else blocks
 
     def _blocks(self, number: int) -> Iterator[Block]:
-        pool = Pool(self.pool_rows, self.batch_size, buffers=1 + self.ahead)
+        pool = Pool(self.pool_rows, self.batch_size, buffers=1 + self.ahead, merge_single=self.merge_single)
         for inputs, targets, weight in self._encoded(number):
             start = 0
             while start < len(weight):
