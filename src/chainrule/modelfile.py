@@ -61,7 +61,7 @@ def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] =
             return _restore(header, arrays, tables, own)
         return _estimator(header, arrays, tables, own)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ModelFileError(f"{path}: the header does not describe a {kind}: {error}") from error
+        raise ModelFileError(f"{path}: the header describes no {kind}: {error}") from error
 
 
 def load_network(path: str | os.PathLike[str]) -> Network:
