@@ -65,7 +65,7 @@ class Pool:
         return stop
 
     def block(self, order: Array, last: bool) -> Block:
-        """The pool in this order; unless it is the last, what does not fill a batch is kept, and one batch too
+        """The pool in this order; unless it is the last, what does not fill a batch is kept, and a batch too
         where the last row of all may have to go into it."""
         steps, rest = self._plan(len(order), last)
         whole = steps * self.batch
