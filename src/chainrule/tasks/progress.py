@@ -40,7 +40,7 @@ class Progress:
 
 class Convergence(train.Callback):
     """Ends a fit, as scikit-learn does, when for more than ``patience`` epochs in a row the loss fell, or
-    where rows are held out their score rose, by less than ``tol``. Then those of the best score are kept.
+    where rows are held out their score rose or at equal score their loss fell, by less than ``tol``. Then those of the best score are kept.
 
     score      what an epoch's metrics and parameters are worth on the rows held out; None: there are none
     penalty    what the parameters add to the loss
@@ -93,19 +93,25 @@ class Convergence(train.Callback):
         worse = loss > at.best_loss - self.tol
         at.best_loss = min(loss, at.best_loss)
         if self.score is not None:
-            score = self.score(end)
-            at.scores.append(score)
-            if self.stops_by_score:
-                worse = score < at.best_score + self.tol
-            found = (
-                score,
-                -end.metrics.get("val_loss", 0.0),
-            )  # accuracies are often equal: then the loss tells
-            if found > (at.best_score, -at.best_validation_loss):
-                at.best_score, at.best_validation_loss = score, -found[1]
-                if self.stops_by_score:
-                    end.keep()
+            found = self._judge_score(end)
+            worse = found if self.stops_by_score else worse
         at.waited = at.waited + 1 if worse else 0
+
+    def _judge_score(self, end: train.EpochEnd) -> bool:
+        """Whether the rows held out say that it was no better. Scores within ``tol`` of the best, as accuracies
+        of few rows often are, are equal: then the lower loss is the better one."""
+        at, held_loss = self.progress, end.metrics.get("val_loss", 0.0)
+        score = self.score(end) if self.score is not None else -math.inf
+        at.scores.append(score)
+        higher = score > at.best_score + self.tol
+        as_good = score >= at.best_score - self.tol
+        worse = not higher and not (as_good and held_loss < at.best_validation_loss - self.tol)
+        if higher or (as_good and held_loss < at.best_validation_loss):
+            at.best_validation_loss = held_loss
+            if self.stops_by_score:
+                end.keep()
+        at.best_score = max(at.best_score, score)
+        return worse
 
     def _stops(self) -> bool:
         """Whether it ends here, or goes on with a smaller rate."""
