@@ -192,7 +192,7 @@ def test_no_thread_to_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ChainruleError, match=r"no more threads.*threads=1"):
         spmd.take_turns(2, 10)
     monkeypatch.undo()
-    assert pool.runs == 0
+    assert not pool.runs
 
 
 # ------------------------------------------------------------------ many callers
@@ -210,7 +210,7 @@ def test_several_user_threads_at_once() -> None:
     for caller in callers:
         caller.join()
     assert found == [(300, False)] * 40
-    assert threads._pool.runs == 0
+    assert not threads._pool.runs
 
 
 def test_code_that_is_being_unloaded_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,11 +370,11 @@ def test_threads_are_pinned_inside_and_free_after(monkeypatch: pytest.MonkeyPatc
 @affinity
 def test_no_pinning_beside_another_run_in_workers_or_in_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     own = frozenset(os.sched_getaffinity(0))
-    monkeypatch.setattr(threads._pool, "runs", 1)
+    monkeypatch.setattr(threads._pool, "runs", {1})
     assert threads._should_pin(len(own), own)
-    monkeypatch.setattr(threads._pool, "runs", 2)
+    monkeypatch.setattr(threads._pool, "runs", {1, 2})
     assert not threads._should_pin(len(own), own)
-    monkeypatch.setattr(threads._pool, "runs", 1)
+    monkeypatch.setattr(threads._pool, "runs", {1})
     monkeypatch.setattr(threading.current_thread(), "_name", "Dask-Default-Threads-1")
     assert not threads._should_pin(len(own), own)
     monkeypatch.setattr(threading.current_thread(), "_name", "MainThread")

@@ -132,6 +132,7 @@ def penalty(parameters: Mapping[str, nn.Parameter], l2: float) -> Callable[[Mapp
     names = [name for name, p in parameters.items() if p.role in ("weight", "embedding")]
 
     def of(state: Mapping[str, Array]) -> float:
-        return 0.5 * l2 * sum(float(np.vdot(state[n], state[n])) for n in names)
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is told elsewhere
+            return 0.5 * l2 * sum(float(np.vdot(state[n], state[n])) for n in names)
 
     return of

@@ -296,8 +296,7 @@ class Fit:
     def _present(self) -> dict[str, Array]:
         if self.spans:
             raise ConfigError(_TOO_LATE.format("looks at the parameters of an epoch"))
-        self._settle()
-        return self._evaluated()
+        return self._evaluated()  # as they are: whether all is finite is looked at now and then
 
     def _asked(self, answers: list[bool | None]) -> bool:
         if any(answers) and self.spans:

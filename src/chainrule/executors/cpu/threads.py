@@ -247,9 +247,9 @@ class Team:
             return bool(state[ABORT])
         state[:] = _blank(self.threads)
         own = _own_mask()
-        masks = [own] * self.threads
-        workers = _pool.take(self.threads - 1)
+        masks, workers = [own] * self.threads, list[_Worker]()
         try:
+            _pool.take(workers, self.threads - 1)
             masks = _masks(self.threads, own)
             results: SimpleQueue[BaseException | None] = SimpleQueue()
             for number, worker in enumerate(workers, 1):
@@ -354,28 +354,27 @@ class _Pool:
         """After a fork: the threads were the parent's."""
         self.lock = threading.Lock()
         self.idle: list[_Worker] = []
-        self.runs = 0
+        self.runs: set[int] = set()  # a list of workers each, by identity
 
-    def take(self, count: int) -> list[_Worker]:
-        """So many workers, in the same order as the last time: each thread's data are in its processor's
-        cache."""
+    def take(self, workers: list[_Worker], count: int) -> None:
+        """Puts so many workers into a list, in the same order as the last time: each thread's data are in its
+        processor's cache. However far an interrupt lets it come, ``give`` takes them back."""
         with self.lock:
-            self.runs += 1
-            workers, self.idle = self.idle[:count], self.idle[count:]
+            self.runs.add(id(workers))
+            workers += self.idle[:count]
+            del self.idle[:count]
         try:
             while len(workers) < count:
                 workers.append(_Worker())
         except RuntimeError as error:
-            self.give(workers)
             raise ChainruleError(
                 f"executor cpu: the system gives no more threads ({error}); ask for fewer: threads=1"
             ) from error
-        return workers
 
     def give(self, workers: list[_Worker]) -> None:
         """Back to the parked ones; more than there are processors are let go."""
         with self.lock:
-            self.runs -= 1
+            self.runs.discard(id(workers))
             self.idle = workers + self.idle
             keep = max(len(workers), _KEEP)
             surplus, self.idle = self.idle[keep:], self.idle[:keep]
@@ -414,7 +413,7 @@ def _masks(threads: int, own: frozenset[int] | None) -> list[frozenset[int] | No
 def _should_pin(threads: int, own: frozenset[int]) -> bool:
     """Only where all allowed processors are used, and by this run alone: whoever else computes here, another
     run or another worker process of joblib or Dask, would choose the same processors."""
-    if threads != len(own) or _pool.runs > 1:
+    if threads != len(own) or len(_pool.runs) > 1:
         return False
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
