@@ -164,10 +164,21 @@ def _several(
 ) -> tuple[dict[str, Array], list[Step]]:
     """Two named inputs, a number and a category, joined."""
     join, width = draws.choice(["concat", "sum"]), draws.randint(1, 30)
+    if join == "concat" and width % 2:
+        return _columns(draws, rng, rows)
     lookup = nn.sequential(nn.Embedding(12, 6, nn.Normal(std=0.5)), nn.Flatten(), dense(draws, width))
     x = {"size": rng.normal(size=(rows, draws.randint(1, 20))), "city": rng.integers(0, 12, (rows, 2))}
     front = nn.parallel(join=join, size=dense(draws, width), city=lookup)
     return x, [front, *activation(draws)]
+
+
+def _columns(
+    draws: random.Random, rng: np.random.Generator, rows: int
+) -> tuple[dict[str, Array], list[Step]]:
+    """A table: numbers, and codes of categories."""
+    sizes = tuple((draws.randint(2, 40), draws.randint(1, 9)) for _ in range(draws.randint(1, 3)))
+    codes = np.stack([rng.integers(0, count, rows) for count, _ in sizes], 1).astype(np.int32)
+    return {"x": rng.normal(size=(rows, draws.randint(1, 20))), "codes": codes}, [nn.Columns(sizes)]
 
 
 def _sequences(

@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import fractions
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -352,9 +353,26 @@ def test_small_files_of_large_tables_stop_at_the_gate(tmp_path, name):
     file = save(pd.DataFrame({"a": np.zeros(2_000_000)}), tmp_path / name)
     with pytest.raises(DataError, match="about 32 MB of memory, 20 MB are allowed"):
         read_table(file, memory=20_000_000)
-    file = save(pd.DataFrame({"a": ["x" * 1000] * 50_000}), tmp_path / name)
+    file = save(pd.DataFrame({"a": [f"{i:01000}" for i in range(50_000)]}), tmp_path / name)
     with pytest.raises(DataError, match="of memory, 20 MB are allowed"):
         read_table(file, memory=20_000_000)
+
+
+def test_a_long_word_that_recurs_is_kept_once(tmp_path):
+    """A file of some KB; 2 GB, were each of the words made."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    words = pa.DictionaryArray.from_arrays(pa.array([0, None] * 20_000, pa.int32()), ["x" * 100_000])
+    file = tmp_path / "word.parquet"
+    parquet.write_table(pa.table({"a": words}), file, store_schema=False)
+    assert file.stat().st_size < 50_000
+    tracemalloc.start()
+    table = read_table(file, memory=100_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(table), len(table["a"][0]), table["a"][1]) == (40_000, 100_000, None)
+    assert max(peak, pa.total_allocated_bytes()) < 20e6
 
 
 def test_no_rows(tmp_path):

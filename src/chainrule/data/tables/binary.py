@@ -74,18 +74,10 @@ def _gathered(
         if batch.nbytes > budget:
             raise over_budget(os.fspath(path), batch.nbytes, budget)
         parts.append(as_table(pa.Table.from_batches([batch])))
-        used += 2 * parts[-1].nbytes + _texts(batch)
+        used += 2 * parts[-1].nbytes + batch.nbytes
         if used > budget:
             raise over_budget(os.fspath(path), used, budget, at_least=True)
     return concatenate([part for part in parts if len(part)])
-
-
-def _texts(batch: Any) -> int:
-    """Bytes of the texts in a batch as Python keeps them, at least those that are not in a dictionary."""
-    import pyarrow as pa
-
-    texts = [c for c in batch.columns if pa.types.is_string(c.type) or pa.types.is_large_string(c.type)]
-    return sum(c.nbytes + 50 * len(c) for c in texts)
 
 
 def read_excel(path: Path, columns: Sequence[str] | None = None, memory: int | None = None) -> Table:
@@ -162,11 +154,25 @@ def need_pyarrow(path: Path) -> None:
 
 
 def open_parquet(path: Path) -> Any:
-    """pyarrow's ParquetFile; the file is not mapped into memory, so that what was read counts once."""
+    """pyarrow's ParquetFile; the file is not mapped into memory, so that what was read counts once, and words
+    that recur are not unpacked."""
     need_pyarrow(path)
+    import pyarrow as pa
     from pyarrow import parquet
 
-    return parquet.ParquetFile(os.fspath(path), memory_map=False, pre_buffer=False, buffer_size=_BUFFER)
+    def opened(texts: list[str]) -> Any:
+        return parquet.ParquetFile(
+            os.fspath(path), memory_map=False, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=texts
+        )
+
+    file = opened([])
+    texts = [
+        f.name for f in file.schema_arrow if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)
+    ]
+    if not texts:
+        return file
+    file.close()
+    return opened(texts)
 
 
 def _chosen(names: Sequence[str], columns: Sequence[str] | None, path: Path) -> tuple[str, ...]:

@@ -156,7 +156,24 @@ def _from_series(series: Any, name: str, nw: Any) -> Array:
         if dtype.time_zone is not None:
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return as_column(series.to_numpy(), name)
+    if comes_from(native := series.to_native(), "pyarrow") and (texts := _arrow_texts(native)) is not None:
+        return texts
     return as_column(_listed(series.to_list()), name)
+
+
+def _arrow_texts(chunks: Any) -> Array | None:
+    """Text of pyarrow with each word made once: a small file may hold a long word a million times."""
+    import pyarrow as pa
+
+    kind = chunks.type.value_type if pa.types.is_dictionary(chunks.type) else chunks.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return None
+    parts = []
+    for chunk in chunks.chunks:
+        coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        words = np.array([*coded.dictionary.to_pylist(), None], object)
+        parts.append(words[coded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)])
+    return np.concatenate(parts) if parts else np.empty(0, object)
 
 
 def _whole_series(series: Any, name: str, nw: Any) -> Array:
