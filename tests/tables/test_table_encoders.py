@@ -81,6 +81,8 @@ KINDS = {
         "three numbers": [1, 2, 3] * 10,
         "1 and 2": [1, 2, 2],
         "few rows in order": [1, 2, 3],
+        "day_of_trial": range(30),
+        "from another start": range(7, 37),
     },
     "boolean": {
         "truth": [True, False],
@@ -168,6 +170,8 @@ def test_orders_that_are_certain(order):
         ["S", "M"],
         ["-", "1-2", "3-4"],
         ["low", "medium", "average", "high"],
+        ["2020-01", "2020-02", "2020-03"],
+        ["3-1", "4-2", "7-6"],
         ["10-12", "1-2", "x"],
     ],
 )

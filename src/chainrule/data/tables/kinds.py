@@ -22,6 +22,10 @@ _NEARLY_ALL = 0.9
 _ID_NAME = re.compile(
     r"(?:^|[^a-zA-Z])(?i:ids?|uuid|guid|index|key|row|rownum)$|[a-z](?:Id|ID|UUID)$|^Unnamed: 0$"
 )
+_TIME_NAME = re.compile(
+    r"(?:^|[^a-z])(?:t|time|second|minute|hour|day|week|month|quarter|year|epoch|step)s?(?:$|[^a-z])",
+    re.IGNORECASE,
+)
 _ROUNDING = 1e-14
 
 
@@ -94,7 +98,8 @@ def _number(column: ColumnProfile) -> Kind:
         return Kind("boolean", "0 and 1", pair)
     if column.whole and column.unique and not column.missing and column.rows >= _ENOUGH:
         from_start = column.low in (0, 1) and column.high - column.low == column.rows - 1
-        if from_start and column.rising and column.sorts == {"whole"}:
+        timed = _TIME_NAME.search(column.name) is not None
+        if from_start and column.rising and column.sorts == {"whole"} and not timed:
             return Kind("identifier", "it numbers the rows")
         if _ID_NAME.search(column.name):
             return Kind("identifier", "every row has a number of its own, and its name says so")

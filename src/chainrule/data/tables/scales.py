@@ -65,6 +65,8 @@ def _brackets(found: list[str]) -> tuple[tuple[str, ...], str] | None:
     spans = [span for span, _ in placed if span is not None]
     if sum(low != high for low, high in spans) < 2:
         return None
+    if any(low > high for low, high in spans):  # 2020-01 is a month
+        return None
     if any(a[1] > b[0] or a == b for a, b in itertools.pairwise(spans)):
         return None
     return tuple(text for _, text in placed), "brackets of numbers"
