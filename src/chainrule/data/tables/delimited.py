@@ -69,7 +69,7 @@ class Scan:
         dialect = self.dialect
         with open_text(self.file, dialect.encoding, self.span) as file:
             reader = csv.reader(file, delimiter=dialect.delimiter, strict=True)
-            skip = dialect.header and (self.span is None or self.span[0] == 0)
+            above = dialect.lines_above if self.span is None or self.span[0] == 0 else 0
             width = len(dialect.names) + dialect.trailing
             while True:
                 start = reader.line_num
@@ -82,8 +82,8 @@ class Scan:
                 if not found:
                     return
                 rows, places = _without_blanks(found)
-                if skip and rows:
-                    rows, places, skip = rows[1:], places[1:], False
+                if above:
+                    rows, places, above = rows[above:], places[above:], max(above - len(rows), 0)
                 if rows and set(map(len, rows)) != {width}:
                     raise self._ragged(rows, places, width, found, start)
                 if rows:

@@ -21,6 +21,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _LOOK = 1 << 17  # characters looked at
 _ROWS = 200
 _COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_SEP = re.compile(r'"?sep=([^\r\n"])"?(?:\r\n|\n|\r)', re.IGNORECASE)
 _POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 
 
@@ -31,6 +32,7 @@ class Dialect:
     names      of the columns, in the file's order
     header     whether its first line holds them
     trailing   whether each line ends in a delimiter, after which nothing stands
+    announced  whether a line such as sep=; stands above all, as Excel has it
     """
 
     delimiter: str
@@ -39,6 +41,12 @@ class Dialect:
     names: tuple[str, ...]
     header: bool = True
     trailing: bool = False
+    announced: bool = False
+
+    @property
+    def lines_above(self) -> int:
+        """Lines above the rows."""
+        return self.announced + self.header
 
 
 def sniff(
@@ -63,6 +71,9 @@ def sniff(
     shown = os.fspath(path)
     if not text.strip():
         raise DataError(f"{shown} is empty; give a file with a line of column names and rows below it")
+    announced = _SEP.match(text)
+    if announced is not None:
+        text, delimiter = text[announced.end() :], delimiter or announced[1]
     found = delimiter or _delimiter(text)
     rows = _rows(text, found)
     trailing = len(rows[0]) > 1 and all(row[-1].strip() == "" for row in rows if len(row) == len(rows[0]))
@@ -73,7 +84,7 @@ def sniff(
     else:
         names = tuple(f"x{j}" for j in range(len(first)))
     mark = decimal or _decimal(rows[1:], found)
-    return Dialect(found, mark, encoding, names, header, trailing)
+    return Dialect(found, mark, encoding, names, header, trailing, announced is not None)
 
 
 def _start(path: str | os.PathLike[str], encoding: str | None) -> str:
@@ -148,5 +159,5 @@ def _check_header(first: list[str], rows: list[list[str]], shown: str) -> None:
     if widths == {len(first) + 1} and any(row[-1].strip() for row in rows[1:]):
         raise DataError(
             f"every line of {shown} has {len(first) + 1} values, its header {len(first)} names; give the "
-            "first column a name too (R: write.csv(…, row.names = FALSE))"
+            "first column a name too (R: row.names = FALSE), or put texts in quotes that hold the delimiter"
         )
