@@ -9,11 +9,17 @@ from chainrule.errors import MissingExtraError, nearest
 
 if TYPE_CHECKING:
     from chainrule.tasks.classifier import MLPClassifier
+    from chainrule.tasks.ensemble import EnsembleClassifier, EnsembleRegressor
     from chainrule.tasks.regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["EnsembleClassifier", "EnsembleRegressor", "MLPClassifier", "MLPRegressor"]
 
-_HOMES = {"MLPClassifier": "chainrule.tasks.classifier", "MLPRegressor": "chainrule.tasks.regressor"}
+_HOMES = {
+    "EnsembleClassifier": "chainrule.tasks.ensemble",
+    "EnsembleRegressor": "chainrule.tasks.ensemble",
+    "MLPClassifier": "chainrule.tasks.classifier",
+    "MLPRegressor": "chainrule.tasks.regressor",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -39,8 +39,9 @@ class Progress:
 
 
 class Convergence(train.Callback):
-    """Ends a fit, as scikit-learn does, when for more than ``patience`` epochs in a row the loss fell, or
-    where rows are held out their score rose or at equal score their loss fell, by less than ``tol``. Then those of the best score are kept.
+    """Ends a fit, as scikit-learn does, when for more than ``patience`` epochs in a row it got better by less
+    than ``tol``: the loss, or where rows are held out their score, and at equal score their loss. Then the
+    parameters of the best score are kept.
 
     score      what an epoch's metrics and parameters are worth on the rows held out; None: there are none
     penalty    what the parameters add to the loss
@@ -98,8 +99,8 @@ class Convergence(train.Callback):
         at.waited = at.waited + 1 if worse else 0
 
     def _judge_score(self, end: train.EpochEnd) -> bool:
-        """Whether the rows held out say that it was no better. Scores within ``tol`` of the best, as accuracies
-        of few rows often are, are equal: then the lower loss is the better one."""
+        """Whether the rows held out say that it was no better. Scores within ``tol`` of the best are equal,
+        as accuracies of few rows often are: then the lower loss is the better one."""
         at, held_loss = self.progress, end.metrics.get("val_loss", 0.0)
         score = self.score(end) if self.score is not None else -math.inf
         at.scores.append(score)

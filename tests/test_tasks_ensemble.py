@@ -1,0 +1,113 @@
+"""Ensembles of estimators."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from chainrule.errors import ConfigError
+from chainrule.tasks import EnsembleClassifier, EnsembleRegressor, MLPClassifier, MLPRegressor
+
+SMALL: dict[str, Any] = {"hidden_layer_sizes": (10,), "learning_rate_init": 0.02, "max_iter": 100}
+SMALL |= {"executor": "reference"}
+DRAWN = {
+    "check_sample_weight_equivalence_on_dense_data": "rows are drawn, one by one",
+    "check_sample_weight_equivalence_on_sparse_data": "rows are drawn, one by one",
+}
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def ensembles(**options: Any) -> list[Any]:
+    return [
+        EnsembleClassifier(MLPClassifier(**SMALL), 2, **options),
+        EnsembleRegressor(MLPRegressor(**SMALL), 2, **options),
+    ]
+
+
+def expected(estimator: Any) -> dict[str, str]:
+    return DRAWN if estimator.bootstrap else {}
+
+
+@pytest.mark.long
+@parametrize_with_checks(
+    [*ensembles(), *ensembles(bootstrap=True, weights="inverse_variance")], expected_failed_checks=expected
+)
+def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def waves(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-2, 2, size=(rows, 2))
+    return x, np.sin(2 * x[:, 0]) * x[:, 1] + 0.3 * rng.normal(size=rows)
+
+
+def test_a_mean_is_better_than_its_members() -> None:
+    """The squared error of the mean is at most the mean of the squared errors (Jensen), here well below."""
+    (x, y), (new, t) = waves(150), waves(500, 1)
+    model = EnsembleRegressor(MLPRegressor(**SMALL), 5, random_state=0).fit(x, y)
+    alone = [np.mean((member.predict(new) - t) ** 2) for member in model.estimators_]
+    together = np.mean((model.predict(new) - t) ** 2)
+    assert together < np.mean(alone)
+    np.testing.assert_allclose(model.predict(new), np.mean([m.predict(new) for m in model.estimators_], 0))
+    classes = EnsembleClassifier(MLPClassifier(**SMALL), 3, random_state=0).fit(x, y > 0)
+    p = np.mean([m.predict_proba(new) for m in classes.estimators_], 0)
+    np.testing.assert_allclose(classes.predict_proba(new), p)
+    np.testing.assert_array_equal(classes.predict(new), p[:, 1] > 0.5)
+
+
+def test_members_that_are_far_off_count_little() -> None:
+    """With weights 1/σ² of the rows that a member has not drawn; equal shares without."""
+    x, y = waves(150)
+    model = EnsembleRegressor(
+        MLPRegressor(**SMALL), 4, bootstrap=True, weights="inverse_variance", random_state=0
+    ).fit(x, y)
+    assert model.weights_.sum() == pytest.approx(1)
+    assert len(set(model.weights_)) == 4
+    seeds = np.random.RandomState(0).randint(0, 2**31 - 1, size=4)
+    errors = []
+    for member, seed in zip(model.estimators_, seeds, strict=True):
+        unseen = np.setdiff1d(np.arange(150), np.random.default_rng(int(seed)).integers(0, 150, 150))
+        errors.append(np.mean((member.predict(x[unseen]) - y[unseen]) ** 2))
+    np.testing.assert_allclose(model.weights_, (1 / np.array(errors)) / np.sum(1 / np.array(errors)))
+    with pytest.raises(ConfigError, match="bootstrap"):
+        EnsembleRegressor(weights="inverse_variance").fit(x, y)
+    with pytest.raises(ConfigError, match="uniform"):
+        EnsembleRegressor(weights="best").fit(x, y)
+
+
+def test_deviations_grow_where_there_were_no_rows() -> None:
+    x, y = waves(150)
+    for member in (MLPRegressor(**SMALL), MLPRegressor("gaussian", **SMALL)):
+        model = EnsembleRegressor(member, 4, random_state=0).fit(x, y)
+        mean, inside = model.predict(x, return_std=True)
+        _, outside = model.predict(x * 4, return_std=True)
+        np.testing.assert_array_equal(mean, model.predict(x))
+        assert outside.mean() > 1.5 * inside.mean()
+
+
+def test_several_processes_find_the_same() -> None:
+    x, y = waves(60)
+    found = [
+        EnsembleRegressor(MLPRegressor(**SMALL), 3, random_state=1, n_jobs=jobs).fit(x, y).predict(x)
+        for jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(*found)
+    again = pickle.loads(pickle.dumps(EnsembleRegressor(MLPRegressor(**SMALL), 2, random_state=1).fit(x, y)))
+    assert again.predict(x).shape == (60,)
+
+
+def test_tables() -> None:
+    table = {"a": np.linspace(0, 1, 60), "b": np.array(["p", "q", None] * 20, object)}
+    y = np.where(table["a"] > 0.5, "high", "low")
+    model = EnsembleClassifier(
+        MLPClassifier(**SMALL), 3, bootstrap=True, weights="inverse_variance", random_state=0
+    )
+    assert model.fit(table, y).score(table, y) > 0.9
