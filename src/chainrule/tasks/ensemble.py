@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
 
+from chainrule.data.tables import Table
 from chainrule.errors import ConfigError, within
 from chainrule.executors import Array
 from chainrule.tasks.classifier import MLPClassifier
-from chainrule.tasks.inputs import rows_of, table_of
+from chainrule.tasks.inputs import table_of
 from chainrule.tasks.parameters import store
 from chainrule.tasks.regressor import MLPRegressor
 
@@ -80,12 +82,12 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator, ABC):
         count = len(self.estimators_)
         if self.weights == "uniform":
             return np.full(count, 1 / count)
-        table = X if isinstance(X, np.ndarray) else X.tocsr() if hasattr(X, "tocsr") else table_of(X)
         y, errors = np.asarray(y), np.ones(count)
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         for i, (member, weight) in enumerate(zip(self.estimators_, weights, strict=True)):
             unseen = np.flatnonzero(weight == 0) if weight is not None else np.zeros(0, np.int64)
             if len(unseen):
-                errors[i] = np.mean(self._squared_errors(member, rows_of(table, unseen), y[unseen]))
+                errors[i] = np.mean(self._squared_errors(member, _some(X, unseen), y[unseen]))
         shares = 1 / np.maximum(errors, np.finfo(np.float64).tiny)
         return shares / shares.sum()
 
@@ -201,6 +203,15 @@ class EnsembleRegressor(RegressorMixin, BaseEnsemble):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _some(X: Any, rows: Array) -> Any:
+    """Some rows of whatever a member takes."""
+    if isinstance(X, Mapping | Table):
+        return table_of(X).take(rows)
+    if hasattr(X, "tocsr"):
+        return X.tocsr()[rows]
+    return _safe_indexing(X if hasattr(X, "shape") else np.asarray(X), rows)
 
 
 def _fitted(member: Any, X: Any, y: Any, weight: Array | None) -> Any:
