@@ -108,17 +108,15 @@ class OneOf(Target):
 
     def logs(self, z: Array) -> Array:
         """The logarithms of the probabilities.   (n, K)"""
-        if len(self.classes) == 1:
-            return np.zeros((len(z), 1), z.dtype)
-        if self.activation == "softmax":
-            return log_softmax(z)
-        return np.hstack([-np.logaddexp(0, z), -np.logaddexp(0, -z)])
+        return np.log(self.probabilities(z))
 
     def probabilities(self, z: Array) -> Array:
         """(n, K), in the order of the classes; each row adds up to 1."""
-        if len(self.classes) > 1 and self.activation == "logistic":
+        if len(self.classes) == 1:
+            return np.ones((len(z), 1), z.dtype)
+        if self.activation == "logistic":
             return np.hstack([sigmoid(-z), sigmoid(z)])
-        return _not_zero(np.exp(self.logs(z)))
+        return _not_zero(np.exp(log_softmax(z)))
 
     def predict(self, z: Array) -> Array:
         if len(self.classes) == 1:
@@ -145,10 +143,11 @@ class Labels(Target):
         return y.astype(dtype)
 
     def logs(self, z: Array) -> Array:
-        return -np.logaddexp(0, -z)
+        return np.log(self.probabilities(z))
 
     def probabilities(self, z: Array) -> Array:
-        return sigmoid(z)
+        """Of yes, for every label: more than 0 and less than 1."""
+        return np.minimum(sigmoid(z), 1 - np.finfo(z.dtype).epsneg)
 
     def predict(self, z: Array) -> Any:
         found = (z > 0).astype(np.int64)
