@@ -1,86 +1,168 @@
-"""Both libraries' estimators at their defaults on the tables in scikit-learn: python -m bench.tables [seeds]
-
-Five folds for each seed, the same for all. The difference is ours − theirs, with its standard error over the
-seeds; accuracy of classes, R² of numbers. Linear models see standardised columns; boosting stands beside.
-"""
+"""The measured figures as Markdown tables."""
 
 from __future__ import annotations
 
-import sys
-import time
-import warnings
-from typing import Any
+from bench.accuracy_recipe import EPOCHS, NETWORK, RATE, TARGET
+from bench.gates import behind, gate_table
+from bench.peers import OURS
+from bench.published import void
+from bench.results import Results
+from bench.workloads import WORKLOADS
 
-import numpy as np
-from sklearn import datasets
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.multioutput import MultiOutputRegressor
-from sklearn.neural_network import MLPClassifier as TheirClassifier
-from sklearn.neural_network import MLPRegressor as TheirRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+# Relative. Adam divides small gradients by their own size, so that rounding is magnified: after ten steps
+# float32 losses differ by more than the order of a sum would make them.
+LOSS_TOLERANCE = 1e-3
+SAME_CLASSES = 0.99  # of the predicted rows: two outputs may be equal but for rounding
+SHARE = 0.95  # of a pinned core; less means that another program ran there
 
-from chainrule.tasks import MLPClassifier, MLPRegressor
+EXPLANATION = (
+    "Microseconds per training step: shuffling, gathering the batch, forward, backward, update. In",
+    "parentheses a peer's time over ours. float32, the same initial weights and data; after ten steps on the",
+    "same batches losses agree within 0.1 % (not compared: dropout, which draws its own masks everywhere,",
+    "and scikit-learn's networks of two classes, which have one output). Each library in a process of its",
+    "own, in turns: while one measures, the others are stopped. Medians. Command: `make bench`.",
+)
 
-TABLES = {
-    "iris": datasets.load_iris, "wine": datasets.load_wine, "breast cancer": datasets.load_breast_cancer,
-    "digits": datasets.load_digits, "diabetes": datasets.load_diabetes, "linnerud": datasets.load_linnerud,
-}  # fmt: skip
-
-
-def models(numbers: bool, several: bool, seed: int) -> dict[str, Any]:
-    """Those that are compared, by name."""
-    if not numbers:
-        return {
-            "chainrule": MLPClassifier(random_state=seed),
-            "scikit-learn MLP": TheirClassifier(random_state=seed),
-            "linear": make_pipeline(StandardScaler(), LogisticRegression()),
-            "boosting": HistGradientBoostingClassifier(random_state=seed),
-        }
-    boosting = HistGradientBoostingRegressor(random_state=seed)
-    return {
-        "chainrule": MLPRegressor(random_state=seed),
-        "scikit-learn MLP": TheirRegressor(random_state=seed),
-        "linear": make_pipeline(StandardScaler(), Ridge()),
-        "boosting": MultiOutputRegressor(boosting) if several else boosting,
-    }
+_TITLES = {"one": "One core", "all": "All cores"}
+_KINDS = {
+    "predict 10000": ("Prediction, 10,000 rows, ms", 1e-3),
+    "predict 1": ("Prediction, one row, µs", 1.0),
+}
 
 
-def compared(x: np.ndarray, y: np.ndarray, seeds: int) -> dict[str, tuple[list[float], float]]:
-    """Scores by seed, and seconds of all fits, of every model."""
-    numbers = y.dtype.kind == "f"
-    found: dict[str, tuple[list[float], list[float]]] = {}
-    for seed in range(seeds):
-        folds = (KFold if numbers else StratifiedKFold)(5, shuffle=True, random_state=seed)
-        scores: dict[str, list[float]] = {}
-        for train, test in folds.split(x, y):
-            for name, model in models(numbers, y.ndim > 1, seed).items():
-                began = time.perf_counter()
-                model.fit(x[train], y[train])
-                found.setdefault(name, ([], []))[1].append(time.perf_counter() - began)
-                scores.setdefault(name, []).append(model.score(x[test], y[test]))
-        for name, values in scores.items():
-            found[name][0].append(float(np.mean(values)))
-    return {name: (scores, sum(seconds)) for name, (scores, seconds) in found.items()}
+def disagreements(results: Results) -> list[str]:
+    """After the same steps from the same weights losses and predictions must be the same."""
+    problems = []
+    for (cores, workload, subject), got in results.losses.items():
+        expected = results.losses.get((cores, workload, OURS))
+        if expected is not None and not abs(got - expected) <= LOSS_TOLERANCE * abs(expected):
+            problems.append(f"{workload}, {cores}: {subject} has loss {got:.6g}, {OURS} {expected:.6g}")
+    for (cores, workload, subject), got_classes in results.classes.items():
+        ours = results.classes.get((cores, workload, OURS), got_classes)
+        same = sum(a == b for a, b in zip(got_classes, ours, strict=True)) / len(ours)
+        if same < SAME_CLASSES:
+            problems.append(f"{workload}, {cores}: {subject} predicts {same:.0%} of the classes alike")
+    return problems
 
 
-def main(seeds: int) -> None:
-    warnings.simplefilter("ignore")
-    print("| table | chainrule | scikit-learn MLP | difference | linear | boosting | seconds | of theirs |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name, load in TABLES.items():
-        data = load()
-        found = compared(data.data, np.asarray(data.target), seeds)
-        (ours, seconds), (theirs, their_seconds) = found["chainrule"], found["scikit-learn MLP"]
-        gap = np.subtract(ours, theirs)
-        error = gap.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else float("nan")
-        means = [np.mean(found[k][0]) for k in ("chainrule", "scikit-learn MLP", "linear", "boosting")]
-        cells = [f"{means[0]:.4f}", f"{means[1]:.4f}", f"{gap.mean():+.4f} ± {error:.4f}"]
-        cells += [f"{m:.4f}" for m in means[2:]]
-        print(f"| {name} | {' | '.join(cells)} | {seconds:.1f} | {their_seconds:.1f} |", flush=True)
+def training(results: Results, cores: str) -> list[str]:
+    """µs per step; in parentheses a peer's time over ours."""
+    names = results.subjects("train", cores)
+    floors = any(kind == "floor" and c == cores for kind, c, _, _ in results.samples)
+    heads = ["workload", *names, *(["products alone"] if floors else []), "best peer over ours"]
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    held_up = {w for w, _, _ in void(results)} if cores == "all" else set()
+    for workload in results.workloads("train", cores):
+        cells = [_cell(results, "train", cores, workload, name) for name in names]
+        if floors:
+            floor = results.get("floor", cores, workload)
+            cells.append("" if floor is None else _number(floor))
+        ratio = results.ratio("train", cores, workload)
+        cells.append("" if ratio is None else f"**{ratio:.2f}**")
+        mark = " †" if workload in held_up else ""
+        mark += " ‡" if _disturbed(results, cores, workload) else ""
+        lines.append(f"| {workload}{mark}: {WORKLOADS[workload]} | {' | '.join(cells)} |")
+    return lines
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+def _cell(results: Results, kind: str, cores: str, workload: str, name: str, scale: float = 1) -> str:
+    value, ours = results.get(kind, cores, workload, name), results.get(kind, cores, workload)
+    if value is None:
+        return ""
+    told = _number(value * scale)
+    return told if name == OURS or ours is None else f"{told} ({value / ours:.2f})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _disturbed(results: Results, cores: str, workload: str) -> bool:
+    if cores != "one":
+        return False
+    found = [min(s) for (_, c, w, _), s in results.shares.items() if (c, w) == (cores, workload)]
+    return min(found, default=1.0) < SHARE
+
+
+def remarks(results: Results) -> list[str]:
+    """What the marks in the tables mean, where there are any."""
+    lines = [
+        f"† void: {peer} took {ratio:.2f} × its time on an idle machine of this kind in {workload}."
+        for workload, peer, ratio in void(results)
+    ]
+    if any(_disturbed(results, "one", w) for w in results.workloads("train", "one")):
+        lines.append("‡ Another program ran on the pinned core for more than 5 % of some call.")
+    return lines + results.notes
+
+
+def prediction(results: Results) -> list[str]:
+    lines: list[str] = []
+    for kind, (title, scale) in _KINDS.items():
+        names = list(dict.fromkeys(n for c in _TITLES for n in results.subjects(kind, c)))
+        if not names:
+            continue
+        lines += ["", f"| {title} | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+        for cores, where in _TITLES.items():
+            for workload in results.workloads(kind, cores):
+                cells = [_cell(results, kind, cores, workload, name, scale) for name in names]
+                lines.append(f"| {workload}, {where.lower()} | {' | '.join(cells)} |")
+    return lines[1:]
+
+
+def starting(results: Results) -> list[str]:
+    columns = {
+        "import, s": ("import", "a"), "then first step of a, s": ("first step", "a"),
+        "process start to first step, s": ("start to first step", "a"), "peak memory in b, MB": ("peak", "b"),
+    }  # fmt: skip
+    names = results.subjects("peak", "all")
+    if not names:
+        return []
+    lines = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for name in names:
+        found = [results.get(kind, "all", workload, name) for kind, workload in columns.values()]
+        lines.append(f"| {name} | {' | '.join('' if v is None else f'{v:.3g}' for v in found)} |")
+    cold, warm = (results.get(f"compile {kind}", "all", "a") for kind in ("cold", "warm"))
+    whole = results.get("warm start to first step", "all", "a")
+    if cold is not None and warm is not None and whole is not None:
+        lines += [
+            "",
+            f"Compiling the training step of a takes {OURS} {cold * 1e3:.0f} ms, with a warm cache "
+            f"{warm * 1e3:.1f} ms; process start to first step with a warm cache {whole:.2f} s.",
+        ]
+    return lines
+
+
+def accuracy(results: Results) -> list[str]:
+    names = results.subjects("accuracy epochs", "all")
+    if not names:
+        return []
+    net = "-".join(map(str, NETWORK.sizes))
+    extra = (", batch norm" if NETWORK.batch_norm else "") + f", dropout {NETWORK.dropout:g}"
+    lines = [
+        f"{net} {NETWORK.activation}{extra}, batch {NETWORK.batch}, Adam, rate {RATE:g} falling linearly",
+        f"to 0 over {EPOCHS} epochs, stopped after the epoch that reaches {TARGET:.1%} of the test images.",
+        "Seconds of training, compiling included, evaluating not; medians over seeds.",
+        "",
+        "| | seconds | epochs |",
+        "| --- | ---: | ---: |",
+    ]
+    for name in names:
+        cell = _cell(results, "accuracy", "all", "MNIST", name) or "not reached"
+        lines.append(f"| {name} | {cell} | {results.get('accuracy epochs', 'all', 'MNIST', name):g} |")
+    return lines
+
+
+def page(results: Results) -> dict[str, list[str]]:
+    """Sections of docs/benchmarks.md by title."""
+    ahead = behind(results) or ["Nowhere in this run."]
+    sections: dict[str, list[str]] = {"Training speed": []}
+    for cores, title in _TITLES.items():
+        if results.workloads("train", cores):
+            sections["Training speed"] += ["", f"### {title}", "", *training(results, cores)]
+    if sections["Training speed"]:
+        sections["Training speed"] = [*EXPLANATION, *sections["Training speed"], "", *remarks(results)]
+    sections["Prediction speed"] = prediction(results)
+    sections["Starting, and memory"] = starting(results)
+    sections[f"Seconds to {TARGET:.1%} on MNIST"] = accuracy(results)
+    sections["Gates"] = [*gate_table(results), "", "### Where a peer is ahead", "", *ahead]
+    return {title: lines for title, lines in sections.items() if lines}
