@@ -1,4 +1,4 @@
-"""Both libraries' estimators at their defaults on the tables in scikit-learn: python -m bench.estimators [seeds]
+"""Estimators at their defaults on scikit-learn's tables, beside its own: python -m bench.estimators [seeds]
 
 Five folds for each seed, the same for all. The difference is ours − theirs, with its standard error over the
 seeds; accuracy of classes, R² of numbers. Linear models see standardised columns; boosting stands beside.
