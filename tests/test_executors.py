@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
-import threading
 
 import numpy as np
 import pytest
+from callers import at_once
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -268,11 +268,7 @@ def test_a_compiled_function_may_be_called_from_many_threads(executor):
     def work(k: int) -> None:
         wrong.extend(k for _ in range(20) if not (function(arrays[k])[0] == expected[k]).all())
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    at_once(work)
     assert not wrong
 
 

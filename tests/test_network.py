@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from callers import at_once
 from safetensors.numpy import load_file
 
 import chainrule as cr
@@ -235,11 +236,7 @@ def test_concurrent_predictions_are_safe(classifier):
     def work(k):
         wrong.extend(k for _ in range(20) if not (classifier.output(X[k : k + 70]) == expected[k]).all())
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    at_once(work)
     assert not wrong
 
 

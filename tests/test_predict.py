@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from callers import at_once
 
 import chainrule as cr
 from chainrule import nn, ops
@@ -213,11 +213,7 @@ def test_single_rows_from_many_threads(executor):
         found = [net.output(X[k : k + 1], executor=executor) for _ in range(200)]
         wrong.extend(k for a in found if (a != expected[k]).any())
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    at_once(work)
     assert not wrong
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import random
 import subprocess
 import sys
 import warnings
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mutation import mutants
 
 pytest.importorskip("sklearn")
-from mutation import file_parts, mutated_json, signed
 
 import chainrule as cr
 from chainrule.errors import ConfigError, DataError, ModelFileError
@@ -247,19 +246,9 @@ def test_an_estimator_that_is_not_fitted():
 def test_mutated_headers_give_a_predictor_or_one_error(models, name, tmp_path):
     path = tmp_path / "m"
     predictor_of(model_of(models, name)).save(path, optimizer=True)
-    table, header, _, data = file_parts(path)
-    outcomes = []
-    for seed in range(250):
-        path.write_bytes(signed(table, mutated_json(header, random.Random(seed)), data))
-        try:
-            found = cr.load(path)
-        except ModelFileError as error:
-            outcomes.append(False)
-            if str(path) not in str(error):
-                raise
-            continue
-        outcomes.append(isinstance(found, Predictor | cr.Network))
-    assert 0.01 < np.mean(outcomes) < 0.7
+    found = list(mutants(path))
+    assert all(x is None or isinstance(x, Predictor | cr.Network) for x in found)
+    assert 0.01 < np.mean([x is not None for x in found]) < 0.7
 
 
 # ------------------------------------------------------------------ ONNX

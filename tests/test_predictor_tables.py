@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from mutation import file_parts, mutated_json, signed
+from mutation import mutants
 
 import chainrule as cr
 from chainrule import Network, nn, ops
 from chainrule.data.tables import Date, Number, Table, TableEncoder, choose_encoders
-from chainrule.errors import DataError, ModelFileError
+from chainrule.errors import DataError
 from chainrule.tasks.logarithms import Logarithms
 from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.scaling import Affine, identity
@@ -127,16 +126,9 @@ def test_new_values_gaps_and_orders_of_columns(made, tmp_path):
 def test_mutated_headers_give_a_predictor_or_one_error(made, name, tmp_path):
     path = tmp_path / "m"
     one(made, name).save(path)
-    raw, header, _, data = file_parts(path)
     outcomes = []
-    for seed in range(250):
-        path.write_bytes(signed(raw, mutated_json(header, random.Random(seed)), data))
-        try:
-            found = cr.load(path)
-        except ModelFileError:
-            outcomes.append(False)
-            continue
-        outcomes.append(True)
+    for found in mutants(path):
+        outcomes.append(found is not None)
         if (
             isinstance(found, Predictor)
             and found.encoder is not None

@@ -6,10 +6,14 @@ import copy
 import hashlib
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["file_parts", "mutated_bytes", "mutated_json", "signed"]
+from chainrule.errors import ModelFileError
+from chainrule.modelfile import load
+
+__all__ = ["file_parts", "mutants", "mutated_bytes", "mutated_json", "signed"]
 
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**18, 0.5, -0.0, 1e308, 5e-324, "", "x", "nan",
@@ -122,3 +126,17 @@ def file_parts(path: Path) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes
     table = json.loads(raw)
     header = json.loads(table.pop("__metadata__")["chainrule"])
     return table, header, raw.replace(header["header_sha256"].encode(), b"0" * 64), data
+
+
+def mutants(path: Path, count: int = 250) -> Iterator[Any]:
+    """What loading gives for a file whose header was changed and signed again, None where it is refused by
+    one error that names the file."""
+    table, header, _, data = file_parts(path)
+    for seed in range(count):
+        path.write_bytes(signed(table, mutated_json(header, random.Random(seed)), data))
+        try:
+            yield load(path)
+        except ModelFileError as error:
+            if str(path) not in str(error):
+                raise
+            yield None

@@ -43,7 +43,6 @@ __all__ = ["BaseMLP"]
 
 _DENSE_LIMIT = 4 << 30  # bytes that a sparse X may take as a dense array
 _AUTO_BATCH = 200
-_WORTH_COMPILING = 100  # steps
 _DONE = ("gradient", "progress", "precision")  # how a solver that has converged ends
 
 
@@ -228,7 +227,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
                 callbacks=[watching, *self._callbacks()],
                 sample_weight=weight,
                 shuffle=self.shuffle,
-                executor=self._executor(epochs * -(-len(X) // rows)),
+                executor=self.executor,
                 threads=self._threads(),
                 warm_start=type(net.optimizer) is type(rule) and (incremental or self.warm_start),
                 verbose=int(self.verbose),
@@ -245,14 +244,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _callbacks(self) -> list[train.Callback]:
         given = self.callbacks
         return [] if given is None else [given] if isinstance(given, train.Callback) else list(given)
-
-    def _executor(self, steps: int) -> str:
-        """An estimator is rarely fitted once: what is compiled for the first of many fits, of a search or a
-        cross-validation, serves all of them. So it is compiled for fewer steps than one fit would need."""
-        from chainrule.executors.cpu.target import available
-
-        worth = self.executor == "auto" and steps >= _WORTH_COMPILING and available()
-        return "cpu" if worth else str(self.executor)
 
     def _threads(self) -> int | None:
         """One, where joblib already uses the processors for several fits."""

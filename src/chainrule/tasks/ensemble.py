@@ -29,6 +29,18 @@ _WEIGHTS = ("uniform", "inverse_variance")
 class BaseEnsemble(MetaEstimatorMixin, BaseEstimator, ABC):
     """What both ensembles share; see EnsembleClassifier and EnsembleRegressor."""
 
+    def __init__(
+        self,
+        estimator: Any = None,
+        n_estimators: int = 10,
+        *,
+        bootstrap: bool = False,
+        weights: str = "uniform",
+        random_state: Any = None,
+        n_jobs: Any = None,
+    ) -> None:
+        store(self, locals())
+
     @abstractmethod
     def _member(self) -> Any:
         """What is fitted where no estimator is given."""
@@ -124,18 +136,6 @@ class EnsembleClassifier(ClassifierMixin, BaseEnsemble):
     (60, 2)
     """
 
-    def __init__(
-        self,
-        estimator: Any = None,
-        n_estimators: int = 10,
-        *,
-        bootstrap: bool = False,
-        weights: str = "uniform",
-        random_state: Any = None,
-        n_jobs: Any = None,
-    ) -> None:
-        store(self, locals())
-
     def _member(self) -> Any:
         return MLPClassifier()
 
@@ -167,18 +167,6 @@ class EnsembleRegressor(RegressorMixin, BaseEnsemble):
     >>> mean.shape, deviation.shape
     ((60,), (60,))
     """
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        n_estimators: int = 10,
-        *,
-        bootstrap: bool = False,
-        weights: str = "uniform",
-        random_state: Any = None,
-        n_jobs: Any = None,
-    ) -> None:
-        store(self, locals())
 
     def _member(self) -> Any:
         return MLPRegressor()
