@@ -9,6 +9,7 @@ from chainrule.svg.charts import line_chart
 from chainrule.svg.circuit import Edge, Node, graph_drawing
 from chainrule.svg.markup import Markup, escape
 from chainrule.svg.page import facts, page, table
+from chainrule.svg.plots import reliability_chart, scatter, small_bars
 from chainrule.svg.tiles import bar_chart, heatmap, histogram, image_grid
 
 __all__ = [
@@ -26,6 +27,9 @@ __all__ = [
     "log_ticks",
     "number",
     "page",
+    "reliability_chart",
+    "scatter",
+    "small_bars",
     "table",
     "tick_labels",
     "ticks",

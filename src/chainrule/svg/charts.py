@@ -35,13 +35,17 @@ def line_chart(
     y_label: str = "",
     log_y: bool = False,
     marks: Mapping[str, float] | None = None,
+    rug: Iterable[float] = (),
+    y_range: tuple[float, float] | None = None,
     width: float = 640.0,
     height: float = 360.0,
 ) -> Markup:
     """Curves, each named at its end; points that are not finite (on a log axis: not positive) are gaps.
 
-    `marks` are named vertical lines, such as the epoch whose parameters were kept. Long series are thinned to
-    the lowest and highest value of each pixel column, so that no peak is lost and no file grows.
+    `marks` are named vertical lines, such as the epoch whose parameters were kept. `rug` are places of data, a
+    short line each above the axis; those beyond the curves are left out. `y_range` is shown whole, also where
+    the curves need less, so that several drawings share a scale. Long series are thinned to the lowest and
+    highest value of each pixel column, so that no peak is lost and no file grows.
 
     >>> drawing = line_chart({"training": [(1, 0.9), (2, 0.4), (3, 0.2)]}, title="Loss", log_y=True)
     >>> drawing.startswith("<svg"), "training" in drawing
@@ -49,8 +53,9 @@ def line_chart(
     """
     curves = [(fitted(name, _WIDEST_NAME), _runs(points, log_y)) for name, points in series.items()]
     lines = {name: float(x) for name, x in (marks or {}).items() if drawable(x)}
-    frame = _frame(curves, list(lines.values()), log_y, width, height)
+    frame = _frame(curves, list(lines.values()), y_range or (), log_y, width, height)
     parts = frame.draw(title, x_label, y_label)
+    parts += _rug(frame, rug)
     for name, x in lines.items():
         parts.append(rule(frame.x(x), frame.top, frame.x(x), frame.bottom, "muted", "3 3"))
         parts.append(label(frame.x(x), frame.top - 5.0, name, "muted small", "middle"))
@@ -61,6 +66,16 @@ def line_chart(
         middle = (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2
         parts.append(label(*middle, "no finite values", "muted", "middle"))
     return document(width, height, title or "line chart", parts)
+
+
+def _rug(frame: Frame, values: Iterable[float]) -> list[Markup]:
+    """One path of short lines from the axis up."""
+    places = [frame.x(float(v)) for v in values if drawable(v)]
+    inside = sorted({f"{x:.1f}" for x in places if frame.left - 0.5 <= x <= frame.right + 0.5}, key=float)
+    line = "".join(f"M{x} {frame.bottom - 9:.1f}v8" for x in inside)
+    return (
+        [element("path", d=line, class_="muted", stroke="currentColor", stroke_opacity=0.55)] if line else []
+    )
 
 
 _Curve = tuple[str, list[list[Point]]]  # name, stretches between gaps
@@ -77,11 +92,16 @@ def _runs(points: Iterable[Point], log_y: bool) -> list[list[Point]]:
 
 
 def _frame(
-    curves: Sequence[_Curve], marks: Sequence[float], log_y: bool, width: float, height: float
+    curves: Sequence[_Curve],
+    marks: Sequence[float],
+    y_range: Sequence[float],
+    log_y: bool,
+    width: float,
+    height: float,
 ) -> Frame:
     """Ranges, ticks and margins; the right margin holds the longest name."""
     xs = [x for _, runs in curves for run in runs for x, _ in run]
-    ys = [y for _, runs in curves for run in runs for _, y in run]
+    ys = [*(y for _, runs in curves for run in runs for _, y in run), *y_range]
     x_low, x_high = padded([*xs, *marks])
     y_low, y_high = _log_range(ys) if log_y else padded(ys)
     top, bottom = _TOP + (14.0 if marks else 0.0), height - _BOTTOM

@@ -11,6 +11,7 @@ from itertools import accumulate
 __all__ = [
     "COLOURS",
     "FONTS",
+    "STYLE",
     "Markup",
     "colour",
     "document",
@@ -123,7 +124,7 @@ def document(width: float, height: float, title: str, children: Iterable[str]) -
     return element(
         "svg",
         element("title", escape(title)),
-        element("style", _STYLE),
+        element("style", STYLE),
         paper,
         *children,
         xmlns="http://www.w3.org/2000/svg",
@@ -196,7 +197,7 @@ def _inks(side: int) -> str:
     return "".join(f".cr .{name}{{color:{pair[side]}}}" for name, pair in _INKS.items())
 
 
-_STYLE = (
+STYLE = (
     f".cr{{font:12px {FONTS}}}"
     ".cr text{fill:currentColor;white-space:pre}.cr .title{font-size:15px;font-weight:600}"
     ".cr .small{font-size:10.5px}.cr image{image-rendering:pixelated}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from chainrule.svg.markup import FONTS, Markup, element, escape
+from chainrule.svg.markup import FONTS, STYLE, Markup, element, escape
 
 __all__ = ["facts", "page", "table"]
 
@@ -61,7 +61,7 @@ def page(title: str, sections: Iterable[tuple[str, Sequence[str]]], *, lead: str
         '<meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}"/>'
     )
-    head += f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+    head += f"<title>{escape(title)}</title><style>{_STYLE}{STYLE}</style>"
     main = element("main", *body)
     return Markup(f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{main}</body></html>\n')
 

@@ -30,14 +30,24 @@ _LEGIBLE = 18.0  # a cell narrower than this carries no number
 
 
 def bar_chart(
-    values: Mapping[str, float], *, title: str = "", x_label: str = "", width: float = 640.0
+    values: Mapping[str, float],
+    *,
+    spreads: Mapping[str, float] | None = None,
+    title: str = "",
+    x_label: str = "",
+    width: float = 640.0,
 ) -> Markup:
     """One horizontal bar a name, its value at the end; negative ones run to the left, in another colour.
+
+    `spreads` are half the lengths of thin lines across the bars' ends, such as standard errors.
 
     >>> "0.25" in bar_chart({"pixels": 0.25, "bias": -0.1}, title="Importance")
     True
     """
-    low, high = padded([0.0, *(v for v in values.values() if drawable(v))])
+    halves = {name: abs(float(v)) for name, v in (spreads or {}).items() if drawable(v)}
+    known = {name: float(v) for name, v in values.items() if drawable(v)}
+    ends = (v + sign * halves.get(name, 0.0) for name, v in known.items() for sign in (-1, 0, 1))
+    low, high = padded([0.0, *ends])
     names = {name: fitted(name, 0.4 * width) for name in values}
     words = {name: number(float(v), 3) for name, v in values.items()}
     left = 28.0 + _widest(names.values())
@@ -49,12 +59,21 @@ def bar_chart(
         class_ = "c1" if value < 0 else "c0"
         parts.append(label(left - 8.0, y + 16, names[name], "ink", "end"))
         parts.append(filled("rect", class_, x=start, y=y + 3, width=end - start, height=_BAR - 6, rx=2))
+        if half := halves.get(name, 0.0) if name in known else 0.0:
+            start, end = to_x(known[name] - half), max(end, to_x(known[name] + half))
+            parts.append(_whisker(start, to_x(known[name] + half), y + _BAR / 2))
         parts.append(label(end + 5, y + 16, words[name], "muted"))
     bottom = _HEAD + _BAR * len(values)
     parts.append(rule(to_x(0.0), _HEAD - 2, to_x(0.0), bottom + 2, "axis"))
     if x_label:
         parts.append(label(to_x(0.0), bottom + 20, x_label, "muted"))
     return document(width, bottom + (32.0 if x_label else 14.0), title or "bar chart", parts)
+
+
+def _whisker(start: float, end: float, y: float) -> Markup:
+    """A thin line from start to end, with a stop at each."""
+    line = f"M{start:.1f} {y:.1f}H{end:.1f}M{start:.1f} {y - 3:.1f}v6M{end:.1f} {y - 3:.1f}v6"
+    return element("path", d=line, class_="ink", stroke="currentColor", fill="none")
 
 
 def histogram(
