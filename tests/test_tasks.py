@@ -265,6 +265,26 @@ def test_rows_of_weight_0_are_not_there() -> None:
         MLPClassifier(**QUICK).fit(x, y, -weight)
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("executor", ["reference", "cpu"])
+def test_batches_of_weight_0_are_skipped(solver: str, executor: str) -> None:
+    """Rows in their order, in batches of eight: the second and the fifth weigh nothing, and no step is taken
+    for them: no momentum goes on, no penalty shrinks the weights, no step is counted."""
+    x, t = numbers()
+    weight = np.ones(80)
+    weight[8:16] = weight[32:40] = 0
+    options = {**QUICK, "solver": solver, "executor": executor, "batch_size": 8, "shuffle": False, "alpha": 1}
+    a = MLPRegressor(**options).fit(x, t, weight)
+    b = MLPRegressor(**options).fit(x[weight > 0], t[weight > 0])
+    np.testing.assert_array_equal(a.predict(x), b.predict(x))
+    assert a.t_ == b.t_
+    with pytest.raises(ValueError, match="zero"):
+        a.partial_fit(x, t, np.zeros(80))
+    np.testing.assert_array_equal(a.predict(x), b.predict(x))
+    with pytest.raises(ValueError, match="zero"):
+        MLPRegressor(**options).fit(x, t, validation_data=(x, t, np.zeros(80)))
+
+
 def test_class_weights_are_weights_of_rows() -> None:
     x, y = table()
     by_class = {"far": 3.0, "up": 1.0, "down": 0.5}
@@ -295,6 +315,29 @@ def test_partial_fit_is_a_fit_epoch_by_epoch(solver: str, early: bool) -> None:
     np.testing.assert_array_equal(parts.predict_proba(x), whole.predict_proba(x))
     assert parts.loss_curve_ == whole.loss_curve_
     assert parts.t_ == whole.t_ == 800
+
+
+def test_partial_fit_with_early_stopping_of_numbers_labels_and_targets() -> None:
+    """Nothing is held out, no score is kept, and a fit afterwards stops early as if nothing had been."""
+    x, y = table()
+    labels = np.stack([y == "far", y == "up"], axis=1).astype(int)
+    options = {**QUICK, "max_iter": 3, "n_iter_no_change": 100, "batch_size": 9}
+    kinds: list[tuple[Any, np.ndarray, dict[str, Any]]] = [
+        (MLPRegressor, numbers()[1], {}),
+        (MLPRegressor, x[:, :2], {}),
+        (MLPClassifier, labels, {}),
+        (MLPClassifier, np.stack([y, y], axis=1), {"classes": [np.unique(y)] * 2}),
+    ]
+    for kind, target, classes in kinds:
+        whole = kind(**options).fit(x, target)
+        parts = kind(**options, early_stopping=True).partial_fit(x, target, **classes)
+        parts.partial_fit(x, target).partial_fit(x, target)
+        for a, b in zip(parts.coefs_, whole.coefs_, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert parts.validation_scores_ is None
+        afresh = kind(**options, early_stopping=True).fit(x, target)
+        np.testing.assert_array_equal(parts.fit(x, target).predict(x), afresh.predict(x))
+        assert len(parts.validation_scores_) == 3
 
 
 def test_partial_fit_of_new_classes_and_numbers() -> None:

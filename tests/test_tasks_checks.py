@@ -13,22 +13,34 @@ from typing import Any
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from chainrule.tasks import MLPClassifier, MLPRegressor
+from chainrule.tasks import EnsembleClassifier, EnsembleRegressor, MLPClassifier, MLPRegressor
 
 DRAWN = {
     "check_sample_weight_equivalence_on_dense_data": "rows are drawn, one by one",
     "check_sample_weight_equivalence_on_sparse_data": "rows are drawn, one by one",
 }
+EXECUTORS = ("reference", "cpu", "auto")
 SETTINGS: list[dict[str, Any]] = [{}, {"early_stopping": True}, {"batch_size": 4}, {"solver": "lbfgs"}]
+SMALL: dict[str, Any] = {"hidden_layer_sizes": (10,), "learning_rate_init": 0.02, "max_iter": 20}
+BAGGED = {"bootstrap": True, "weights": "inverse_variance"}
 
 
 def expected(estimator: Any) -> dict[str, str]:
-    return DRAWN if estimator.early_stopping or estimator.batch_size != "auto" else {}
+    """By what a member is, of an ensemble; its bootstrap draws rows too."""
+    member = getattr(estimator, "estimator", estimator)
+    if member is None:
+        return {}
+    drawn = member.early_stopping or member.batch_size != "auto" or getattr(estimator, "bootstrap", False)
+    return DRAWN if drawn else {}
 
 
-def estimators(executor: str, settings: list[dict[str, Any]], **more: Any) -> list[Any]:
-    kinds = (MLPClassifier, MLPRegressor)
-    return [kind(executor=executor, **setting, **more) for kind in kinds for setting in settings]
+def alone(executor: str, setting: dict[str, Any], **more: Any) -> list[Any]:
+    return [kind(executor=executor, **setting, **more) for kind in (MLPClassifier, MLPRegressor)]
+
+
+def together(executor: str, setting: dict[str, Any], **options: Any) -> list[Any]:
+    classifier, regressor = alone(executor, setting, **SMALL)
+    return [EnsembleClassifier(classifier, 2, **options), EnsembleRegressor(regressor, 2, **options)]
 
 
 def run(estimator: Any, check: Any) -> None:
@@ -37,23 +49,32 @@ def run(estimator: Any, check: Any) -> None:
         check(estimator)
 
 
-SMALL: dict[str, Any] = {"hidden_layer_sizes": (10,), "learning_rate_init": 0.02, "max_iter": 100}
-FEW, MANY = estimators("reference", SETTINGS[:1], **SMALL), estimators("reference", SETTINGS[1:], **SMALL)
-AS_THEY_ARE = [e for name in ("reference", "cpu", "auto") for e in estimators(name, SETTINGS)]
-
-
-@parametrize_with_checks(FEW, expected_failed_checks=expected)
+@parametrize_with_checks(
+    [e for setting in SETTINGS[:2] for e in alone("reference", setting, **SMALL)],
+    expected_failed_checks=expected,
+)
 def test_small_networks(estimator: Any, check: Any) -> None:
     run(estimator, check)
 
 
 @pytest.mark.long
-@parametrize_with_checks(MANY, expected_failed_checks=expected)
-def test_small_networks_in_other_settings(estimator: Any, check: Any) -> None:
+@parametrize_with_checks(
+    [e for name in EXECUTORS for setting in SETTINGS for e in alone(name, setting)],
+    expected_failed_checks=expected,
+)
+def test_as_they_are(estimator: Any, check: Any) -> None:
     run(estimator, check)
 
 
 @pytest.mark.long
-@parametrize_with_checks(AS_THEY_ARE, expected_failed_checks=expected)
-def test_as_they_are(estimator: Any, check: Any) -> None:
+@parametrize_with_checks(
+    [
+        *(e for name in EXECUTORS for setting in SETTINGS[:3] for e in together(name, setting)),
+        *together("auto", {}, **BAGGED),
+        EnsembleClassifier(),
+        EnsembleRegressor(),
+    ],
+    expected_failed_checks=expected,
+)
+def test_ensembles(estimator: Any, check: Any) -> None:
     run(estimator, check)

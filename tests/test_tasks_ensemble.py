@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from chainrule.errors import ConfigError
 from chainrule.tasks import EnsembleClassifier, EnsembleRegressor, MLPClassifier, MLPRegressor
 
 SMALL: dict[str, Any] = {"hidden_layer_sizes": (10,), "learning_rate_init": 0.02, "max_iter": 100}
 SMALL |= {"executor": "reference"}
-DRAWN = {
-    "check_sample_weight_equivalence_on_dense_data": "rows are drawn, one by one",
-    "check_sample_weight_equivalence_on_sparse_data": "rows are drawn, one by one",
-}
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-def ensembles(**options: Any) -> list[Any]:
-    return [
-        EnsembleClassifier(MLPClassifier(**SMALL), 2, **options),
-        EnsembleRegressor(MLPRegressor(**SMALL), 2, **options),
-    ]
-
-
-def expected(estimator: Any) -> dict[str, str]:
-    return DRAWN if estimator.bootstrap else {}
-
-
-@pytest.mark.long
-@parametrize_with_checks(
-    [*ensembles(), *ensembles(bootstrap=True, weights="inverse_variance")], expected_failed_checks=expected
-)
-def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 def waves(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
