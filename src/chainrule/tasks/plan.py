@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -62,9 +63,9 @@ class TablePlan:
     log_target: str = "none"
     hidden: tuple[int, ...] = (128, 64)
     activation: str = "relu"
-    dropout: float = 0.15
+    dropout: float = 0.2
     batch_norm: bool = False
-    weight_decay: float = 0.03
+    weight_decay: float = 0.2
     learning_rate: float | str = "auto"
     batch_size: int = 64
     networks: int = 4
@@ -159,8 +160,8 @@ def choose_plan(table: Table, target: str, **said: Any) -> Chosen:
     column = table[target]
     if len(table) < LEAST_ROWS:
         raise DataError(
-            f"the table has {len(table)} row{'s' * (len(table) != 1)}; give {LEAST_ROWS} or more: some to learn "
-            "from, some to stop by, some for the test"
+            f"the table has {len(table)} row{'s' * (len(table) != 1)}; give {LEAST_ROWS} or more: some to "
+            "learn from, some to stop by, some for the test"
         )
     table.drop(target)  # refused where nothing else is left
     task = said.get("task") or "auto"
@@ -175,11 +176,16 @@ def choose_plan(table: Table, target: str, **said: Any) -> Chosen:
     return Chosen(TablePlan(**settings), reasons)
 
 
+_BATCHES = ((500, 16), (2_000, 32), (20_000, 64), (100_000, 128), (500_000, 256), (math.inf, 512))
+_PATIENCE = ((5_000, 20), (50_000, 16), (500_000, 8), (math.inf, 4))
+_NETWORKS = ((50_000, 4), (500_000, 2), (math.inf, 1))
+
+
 def _by_size(rows: int) -> dict[str, tuple[Any, str]]:
     """Batches grow with the rows, so that an epoch stays some thousand steps; patience and the number of
     networks fall with them, for what one more epoch or network tells falls too."""
-    batch = next((b for limit, b in ((500, 16), (2_000, 32), (20_000, 64), (100_000, 128), (500_000, 256)) if rows < limit), 512)  # fmt: skip
-    patience = next((p for limit, p in ((5_000, 20), (50_000, 16), (500_000, 8)) if rows < limit), 4)
-    networks = next((n for limit, n in ((50_000, 4), (500_000, 2)) if rows < limit), 1)
-    shown = f"{rows:,} rows"
-    return {"batch_size": (batch, shown), "patience": (patience, shown), "networks": (networks, shown)}
+    tables = {"batch_size": _BATCHES, "patience": _PATIENCE, "networks": _NETWORKS}
+    return {
+        name: (next(value for limit, value in table if rows < limit), f"{rows:,} rows")
+        for name, table in tables.items()
+    }

@@ -58,7 +58,7 @@ def _split(rows: int, share: float, seed: int, groups: Array | None) -> tuple[Ar
 
 
 def parts_of(plan: TablePlan, table: Table) -> tuple[Array, Array]:
-    """(rows to learn from and to stop by, rows of the test): they follow from the target's column and the seed.
+    """(rows to learn from and to stop by, rows of the test), by the target's column and the seed.
 
     >>> table = Table({"x": np.arange(20.0), "y": np.arange(20) % 2})
     >>> [len(part) for part in parts_of(TablePlan("y", "classification"), table)]

@@ -33,7 +33,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "activation": ("relu", "gelu", "tanh"),
     "dropout": (0.0, 0.1, 0.2, 0.35, 0.5),
     "batch_norm": (False, False, True),
-    "weight_decay": (0.0, 0.03, 0.3, 1.0),
+    "weight_decay": (0.0, 0.05, 0.2, 1.0),
 }
 _BATCHES = (0.5, 1, 2)  # times the plan's own
 _RATES = (0.5, 1.0, 2.0)
@@ -44,8 +44,8 @@ class Found:
     """What a search came to.
 
     plan      that of the best trial
-    trials    a row for every trial: what it was, in which round it ended, its epochs and its lowest loss on the
-              rows held out; the best first
+    trials    a row for every trial: what it was, its epochs and its lowest loss on the rows held out; the best
+              first
     """
 
     plan: TablePlan

@@ -1,4 +1,4 @@
-"""fit_table: from a plan and a table to a Predictor, within the time given, in a folder that can be resumed."""
+"""fit_table: from a plan and a table to a Predictor, within the time given; it can be resumed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.prepared import Prepared, prepare
 from chainrule.tasks.scaling import identity
 from chainrule.tasks.targets import OneOf
+from chainrule.train import History
 
 __all__ = ["Deadline", "Fitted", "fit_table", "found_rate", "layers_of", "rule_of"]
 
@@ -52,7 +53,7 @@ class Fitted:
     train: Array
     test: Array
     held: tuple[Array, ...]
-    histories: tuple[train.History, ...]
+    histories: tuple[History, ...]
     seconds: float
     stopped: str
     trials: tuple[Mapping[str, Any], ...] = ()
@@ -177,8 +178,8 @@ class _Member:
     stopped: str
 
     @property
-    def history(self) -> train.History:
-        return self.network.history or train.History()
+    def history(self) -> History:
+        return self.network.history or History()
 
     @property
     def loss(self) -> float:
