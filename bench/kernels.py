@@ -28,7 +28,7 @@ def main(workload: str, threads: int) -> None:
     fit = network(w)._prepare(x, y, asked)
     epoch = CpuEpoch(optimized(fit.step()), threads=threads, timed=True)
     index = np.random.default_rng(0).permutation(w.rows)[: w.steps * w.batch].reshape(w.steps, w.batch)
-    given = list(fit.data.arrays.values()), index, fit._scalars(w.steps)
+    given = list(fit.feed.arrays), index, fit._scalars(w.steps)
     epoch.run(fit.state, *given)
     epoch.take_cycles()
     began = time.perf_counter()

@@ -46,7 +46,7 @@ class Careless(Callback):
         (lambda: classify(validation=(X, LABELS + 5)), DataError, "^validation: CrossEntropy: label outside"),
         (lambda: classify(validation=(X[:, :1], LABELS)), ShapeError, "^validation: x: rows of shape"),
         # options
-        (lambda: classify(batch_size=None), ConfigError, "batch_size"),
+        (lambda: classify(batch_size=0), ConfigError, "batch_size"),
         (lambda: classify(epochs=True), ConfigError, "epochs"),
         (lambda: classify(resume=True), ConfigError, "resume=True needs .*run_dir"),
         (lambda: classify(checkpoint_every=5), ConfigError, "checkpoint_every needs .*run_dir"),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from chainrule import __version__, nn, optim
 from chainrule.config import to_json
+from chainrule.data import RowStream
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, compile
 from chainrule.graph.expr import Expr
@@ -20,6 +21,7 @@ from chainrule.storage import write_tensors
 from chainrule.train import Callback, Fit, History, Model, Objective
 from chainrule.train.checkpoint import RunFolder
 from chainrule.train.evaluate import Evaluator
+from chainrule.train.held import Held, HeldArrays
 from chainrule.train.predict import Predictor
 from chainrule.train.prepare import (
     Metrics,
@@ -31,6 +33,7 @@ from chainrule.train.prepare import (
     sample_specs,
     take_inputs,
 )
+from chainrule.train.prepare_stream import as_asked, hold_stream, prepare_stream, stream_specs
 from chainrule.train.rate import RateTest, choose_rates, range_test
 from chainrule.train.solve import Solve
 from chainrule.train.state import snapshot
@@ -204,13 +207,13 @@ class Network:
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         loss: Any = None,
         optimizer: optim.Rule | optim.Solver | str = "adam",
         learning_rate: optim.Rate | None = None,
         epochs: int = 10,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         validation: Validation = None,
         metrics: Metrics = None,
         schedule: Any = None,
@@ -229,14 +232,16 @@ class Network:
         """Trains; called again it goes on from the present parameters, with a fresh optimizer unless
         ``warm_start``.
 
-        x, y              arrays with one row per sample, or dicts of named arrays
+        x, y              arrays with one row per sample, or dicts of named arrays; or x alone: a stream, such
+                          as :func:`chainrule.data.stream_table` makes, whose rows need not fit into memory
         loss              a :class:`~chainrule.losses.Loss`, its name, a function of (output, target) →
                           (batch,), or a dict by output; without it, whole-number targets give CrossEntropy
                           (for one output BinaryCrossEntropy), others MeanSquaredError
         optimizer         a rule of :mod:`chainrule.optim` or its name; ``learning_rate`` replaces its rate,
                           ``"auto"`` tries 1, 0.1, … and takes the one that learns most. Or a solver, such as
                           LBFGS(): then an epoch is one of its iterations over all rows
-        validation        a share of the rows to hold out, or (x, y) or (x, y, sample_weight)
+        batch_size        rows of a step; by default 32, of a stream its own
+        validation        a share of the rows to hold out, or (x, y) or (x, y, sample_weight), or a stream
         metrics           names of :data:`chainrule.losses.METRICS`, functions like ``loss``, or a dict by
                           name; without it the accuracy, where classes are learned
         schedule          of :mod:`chainrule.optim.schedules`, times the rate; default: linear decay to zero
@@ -263,6 +268,8 @@ class Network:
         if run_dir is None and (resume or checkpoint_every):
             asks = "resume=True" if resume else "checkpoint_every"
             raise ConfigError(f"{asks} needs the folder of the run: give run_dir")
+        if isinstance(x, RowStream):
+            asked = as_asked(asked, x)
         fit = self._prepare(x, y, asked)
         rule = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
         if run_dir is not None:
@@ -307,7 +314,7 @@ class Network:
         """
         from chainrule.executors import plan_function, plan_program
 
-        if y is None:
+        if y is None and not isinstance(x, RowStream):
             model = self._built()
             given = model.batch_inputs(len(next(iter(take_inputs(x, self.dtype, model).values()))))
             outputs, run = model.trace(given, training=False)
@@ -315,7 +322,14 @@ class Network:
         return plan_program(self._prepare(x, y, Request(**options)).step(), threads)
 
     def find_learning_rate(
-        self, x: Any, y: Any, *, low: float = 1e-6, high: float = 10.0, steps: int = 100, **options: Any
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        low: float = 1e-6,
+        high: float = 10.0,
+        steps: int = 100,
+        **options: Any,
     ) -> RateTest:
         """The learning-rate range test on a copy of the parameters; ``options`` as for :meth:`fit`."""
         return range_test(self._prepare(x, y, Request(**{"epochs": 1, **options})), low, high, steps)
@@ -323,12 +337,21 @@ class Network:
     def _prepare(self, x: Any, y: Any, asked: Request) -> Fit | Solve:
         """Everything that can be refused is refused here, before a step is taken or a file written, and the
         network stays as it is."""
-        inputs = take_inputs(x, self.dtype, self.model)
+        stream = x if isinstance(x, RowStream) else None
+        if (y is None) == (stream is None):
+            missing = "y is missing: give the targets, one for each row of x"
+            raise ConfigError(missing if stream is None else "a stream brings its targets along; leave y out")
+        inputs = {} if stream is not None else take_inputs(x, self.dtype, self.model)
+        specs = sample_specs(inputs) if stream is None else stream_specs(stream, self.dtype, self.model)
         model, state = self.model, self._state
         if model is None:
-            model = Model(self.layer, sample_specs(inputs), self.dtype)
+            model = Model(self.layer, specs, self.dtype)
             state = model.initial(self.seed)
-        fit = prepare_fit(asked, model, inputs, y, state, self.seed)
+        fit: Fit | Solve
+        if stream is None:
+            fit = prepare_fit(asked, model, inputs, y, state, self.seed)
+        else:
+            fit = prepare_stream(as_asked(asked, stream), model, stream, state, self.seed)
         if asked.warm_start and self._taken:
             if differ := sorted(self._slots.keys() ^ (fit.state.keys() - state.keys())):
                 raise ConfigError(
@@ -344,15 +367,20 @@ class Network:
     # ------------------------------------------------------------------ using what was learned
 
     def evaluate(
-        self, x: Any, y: Any, *, sample_weight: Any = None, executor: str = "auto"
+        self, x: Any, y: Any = None, *, sample_weight: Any = None, executor: str = "auto"
     ) -> dict[str, float]:
-        """The weighted means of the loss and of each metric, in inference mode."""
+        """The weighted means of the loss and of each metric, in inference mode. Without y, x is a stream."""
         if self.loss is None:
             raise ConfigError("evaluate needs the loss of a fit; call fit first")
         model = self._built()
-        data, losses = prepare_data(take_inputs(x, self.dtype, model), y, sample_weight, self.loss, model)
-        objective = Objective(model, losses, self.metrics, sample_specs(data.targets))
-        return Evaluator(objective, len(data), self._like_the_fit(executor))(self._state, data.arrays)
+        held: Held
+        if isinstance(x, RowStream):
+            held = hold_stream(x, self.loss, model)
+        else:
+            data, _ = prepare_data(take_inputs(x, self.dtype, model), y, sample_weight, self.loss, model)
+            held = HeldArrays(data)
+        objective = Objective(model, self.loss, self.metrics, held.targets)
+        return Evaluator(objective, held.rows, self._like_the_fit(executor))(self._state, held.parts())
 
     def output(self, x: Any, *, executor: str = "auto") -> Any:
         """The network's raw output, in inference mode: (n, …), or a dict of them by output."""

@@ -12,6 +12,7 @@ from chainrule.data.arrays import Sequence, as_named, check_inputs, check_rows, 
 from chainrule.data.augment import Augment
 from chainrule.data.batches import Orders, order, permutation, plan
 from chainrule.data.splits import split
+from chainrule.data.streaming import Block, RowStream
 
 if TYPE_CHECKING:
     from chainrule.data import tables
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Augment",
+    "Block",
     "Orders",
+    "RowStream",
     "Sequence",
     "Table",
     "TableEncoder",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from chainrule.errors import DataError
 from chainrule.executors import Array, epoch
 from chainrule.train.objective import Objective
 
@@ -23,28 +24,35 @@ class Evaluator:
         self.names = list(program.outputs)
         self.run = epoch(program, executor=executor, threads=threads)
 
-    def __call__(self, state: Mapping[str, Array], data: Mapping[str, Array]) -> dict[str, float]:
+    def __call__(
+        self, state: Mapping[str, Array], parts: Iterable[tuple[Sequence[Array], Array]]
+    ) -> dict[str, float]:
         """The mean of the loss and of each metric: Σ w·v / Σ w, summed in float64.
 
-        data    inputs, targets and the weight, in the program's order
+        parts    inputs, targets and the weight, in the program's order; and the numbers of rows in them
         """
-        arrays = list(data.values())
-        weight = arrays[-1]
-        rows = np.arange(-(-len(weight) // self.block) * self.block)
-        outside = rows >= len(weight)
-        rows[outside] = 0
-        index = rows.reshape(-1, self.block)
         sums = dict.fromkeys(self.names, 0.0)
-        if outside.any():
-            index, tail = index[:-1], index[-1]
-            last = [a[tail] for a in arrays[:-1]]
-            fill = np.where(outside[-self.block :], 0, weight[tail]).astype(weight.dtype)
-            self._add(sums, state, [*last, fill], np.arange(self.block)[None])
-        self._add(sums, state, arrays, index)
+        for arrays, rows in parts:
+            self._part(sums, state, arrays, rows)
+        if not sums["weight"]:
+            raise DataError("the weights of all rows to be evaluated are 0; give some row more")
         return {name: value / sums["weight"] for name, value in sums.items() if name != "weight"}
 
+    def _part(
+        self, sums: dict[str, float], state: Mapping[str, Array], arrays: Sequence[Array], rows: Array
+    ) -> None:
+        whole, rest = divmod(len(rows), self.block)
+        index = rows[: whole * self.block].reshape(whole, self.block)
+        if rest:
+            tail = np.full(self.block, rows[0])
+            tail[:rest] = rows[-rest:]
+            last = [a[tail] for a in arrays]
+            last[-1][rest:] = 0
+            self._add(sums, state, last, np.arange(self.block)[None])
+        self._add(sums, state, arrays, index)
+
     def _add(
-        self, sums: dict[str, float], state: Mapping[str, Array], arrays: list[Array], index: Array
+        self, sums: dict[str, float], state: Mapping[str, Array], arrays: Sequence[Array], index: Array
     ) -> None:
         _, found = self.run.run(dict(state), arrays, index, [])
         for name, values in found.items():

@@ -11,28 +11,29 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 
-from chainrule import data as batching
 from chainrule import optim
 from chainrule.errors import ConfigError
 from chainrule.executors import Array, Epoch, Program, decide, epoch
 from chainrule.train import divergence
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
-from chainrule.train.checkpoint import RunFolder, fingerprint, pack, remind, unpack
+from chainrule.train.checkpoint import RunFolder, pack, remind, unpack
 from chainrule.train.divergence import Steps
 from chainrule.train.evaluate import Evaluator
+from chainrule.train.feed import Feed
 from chainrule.train.guard import Guard
+from chainrule.train.held import Held
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt, deferred_interrupt
 from chainrule.train.objective import Objective
 from chainrule.train.state import digest, snapshot
 
-__all__ = ["Data", "Fit", "Position"]
+__all__ = ["Fit", "Position"]
 
 _CHUNK_SECONDS = 0.075
 _CHUNK_ROWS = 1 << 19  # so that the order of a chunk's rows stays in the processor's cache
@@ -43,24 +44,6 @@ _TOO_LATE = (
     "a callback that {} says steers = False: it is told of epochs when later ones are done; "
     "set steers = True in its class"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Inputs and targets by name, and one weight per row."""
-
-    inputs: dict[str, Array]
-    targets: dict[str, Array]
-    weight: Array
-
-    def __len__(self) -> int:
-        return len(self.weight)
-
-    @property
-    def arrays(self) -> dict[str, Array]:
-        """All of them, in the order in which a program takes them; an input may be called like a target."""
-        inputs = {f"x/{name}": a for name, a in self.inputs.items()}
-        return {**inputs, **{f"y/{name}": a for name, a in self.targets.items()}, "weight": self.weight}
 
 
 @dataclass
@@ -81,23 +64,20 @@ class Fit:
     """One fit: what to do, and how far it has come.
 
     state        parameters, buffers and optimizer slots by name; brought up to date in place
+    feed         brings the rows
     schedule     the factor of every learning rate at each step
-    augment      (inputs, seed, epoch) → inputs, made anew for every epoch
     folder       where checkpoints go
     """
 
     objective: Objective
     state: dict[str, Array]
-    data: Data
+    feed: Feed
     epochs: int
-    batch_size: int
     seed: int
     schedule: optim.Schedule
     rates: dict[str, optim.Rate]
     callbacks: Sequence[Callback] = ()
-    validation: Data | None = None
-    shuffle: bool = True
-    augment: Callable[[dict[str, Array], int, int], dict[str, Array]] | None = None
+    validation: Held | None = None
     executor: str = "auto"
     threads: int | None = None
     folder: RunFolder | None = None
@@ -109,9 +89,7 @@ class Fit:
     note: str = ""
 
     def __post_init__(self) -> None:
-        merge = self.objective.model.batch_statistics
-        self.full, self.tail = batching.plan(len(self.data), self.batch_size, merge_single=merge)
-        self.per_epoch = self.full + (self.tail > 0)
+        self.full, self.tail, self.per_epoch = self.feed.full, self.feed.tail, self.feed.per_epoch
         self.total = self.epochs * self.per_epoch
         self.watches: tuple[Watch, ...] = tuple(w for c in self.callbacks for w in c.watch)
         self.graphs: dict[tuple[int, bool], Program] = {}
@@ -127,12 +105,10 @@ class Fit:
         self.pace = 1
         self.began = self.saved = self.lapped = time.perf_counter()
         self.guard = Guard(self.state, self.per_epoch, self._diverged)
-        self.orders = batching.Orders(
-            len(self.data), self.seed, self.epochs, shuffle=self.shuffle, executor=self.history.executor
-        )
+        self.feed.prepare(self.epochs, chosen)
         self.averages = optim.averaged(self.objective.rule, self.objective.model.parameters)
         self.evaluator = (
-            Evaluator(self.objective, len(self.validation), chosen, self.threads)
+            Evaluator(self.objective, self.validation.rows, chosen, self.threads)
             if self.validation is not None
             else None
         )
@@ -144,6 +120,7 @@ class Fit:
         or of the last complete chunk of steps where one broke off in the middle."""
         self.began = time.perf_counter()
         with contextlib.ExitStack() as ends:
+            ends.callback(self.feed.close)
             self._announce(ends)
             try:
                 with deferred_interrupt() as interrupt:
@@ -163,8 +140,8 @@ class Fit:
         """Begins every callback, and sees to it that each that began will end."""
         model = self.objective.model
         start = Start(
-            samples=len(self.data),
-            batch_size=min(self.batch_size, len(self.data)),
+            samples=self.feed.rows,
+            batch_size=self.rows,
             steps_per_epoch=self.per_epoch,
             epochs=self.epochs,
             epoch=self.position.epoch,
@@ -191,7 +168,7 @@ class Fit:
         return self.history.seconds + time.perf_counter() - self.began
 
     def _metric_names(self) -> tuple[str, ...]:
-        program, _ = self.compiled(self.batch_size if self.full else self.tail)
+        program, _ = self.compiled(self.rows if self.full else self.tail)
         names = [n for n in program.outputs if n not in ("weight", "objective")]
         return (*names, *(f"val_{n}" for n in names)) if self.evaluator else tuple(names)
 
@@ -220,21 +197,17 @@ class Fit:
     @property
     def spans(self) -> bool:
         """Whether a call may run several epochs: all steps are alike, and nobody is asked between them."""
-        alike = not self.tail and self.augment is None
+        alike = not self.tail and self.feed.lasting
         alone = self.evaluator is None and self.checkpoint_every is None
         return alike and alone and not any(callback.steers for callback in self.callbacks)
 
     def _epoch(self, interrupt: Interrupt) -> None:
         """The steps up to the end of an epoch, or of the last of several."""
-        at = self.position
+        at, stop = self.position, False
         self._lap()
-        inputs = self.data.inputs
-        if self.augment is not None:
-            self._settle()  # the trail would keep the images of the epochs before
-            inputs = self.augment(inputs, self.seed, self.past + at.epoch)
-        arrays, stop = [*inputs.values(), *self.data.targets.values(), self.data.weight], False
         while at.batch < self.per_epoch and not stop:
-            stop = self._chunk(arrays)
+            self._bring(interrupt)
+            stop = self._chunk()
             if interrupt.pressed:
                 self._interrupted()
             due = self.checkpoint_every and self.steps % self.checkpoint_every == 0
@@ -245,6 +218,21 @@ class Fit:
         if stop and not at.stopped:
             self._save()  # first, so that the run may be resumed
             at.stopped = "callback"
+
+    def _bring(self, interrupt: Interrupt) -> None:
+        """Sees to it that the rows of the next step are in memory."""
+        at, epoch = self.position, self.past + self.position.epoch
+        while not self.feed.left(epoch, at.batch):
+            self._settle()  # the trail cannot go back to rows that are no longer there
+            self.feed.turn(epoch, at.batch)
+            at.seconds += self._lap()
+            if interrupt.pressed:
+                self._interrupted()
+
+    @property
+    def rows(self) -> int:
+        """Of a step that is not the last of an epoch."""
+        return min(self.feed.batch_size, self.feed.rows)
 
     @property
     def steps(self) -> int:
@@ -265,7 +253,7 @@ class Fit:
         at, found = self.position, {}
         if self.evaluator is not None and self.validation is not None:
             self._settle()
-            found = self.evaluator(self._evaluated(), self.validation.arrays)
+            found = self.evaluator(self._evaluated(), self.validation.parts())
         if self._close({f"val_{name}": value for name, value in found.items()}):
             at.stopped = "early stopping"
         last = at.epoch == self.epochs or bool(at.stopped)
@@ -305,31 +293,29 @@ class Fit:
 
     # ------------------------------------------------------------------ a chunk of steps
 
-    def _chunk(self, arrays: list[Array]) -> bool:
+    def _chunk(self) -> bool:
         """Some steps of one kind; whether a callback wants to stop."""
         watched = self._due(self.steps)
-        steps = self._next_steps(arrays, watched)
+        steps = self._next_steps(watched)
         found = self.guard.run(steps, self.position.first_loss or 0.0)
         losses, seconds = self._checked(steps, found, watched), self._lap()
         pace = int(_CHUNK_SECONDS * len(losses) / max(seconds, 1e-9))
         self.pace = self.chunk_steps or max(1, min(self.pace * 16, pace))
         return self._record(steps, losses, found, watched, seconds)
 
-    def _next_steps(self, arrays: list[Array], watched: bool) -> Steps:
+    def _next_steps(self, watched: bool) -> Steps:
         at = self.position
         count, rows = self._stretch()
-        order = self.orders(self.past + at.epoch, max(count // self.per_epoch, 1)).reshape(-1)
-        first = at.batch * self.batch_size
-        index = order[first : first + count * rows].reshape(count, rows)
+        index = self.feed.index(self.past + at.epoch, at.batch, count, rows)
         program, ready = self.compiled(rows, watched)
-        return Steps(program, ready, arrays, index, self._scalars(count), self.steps)
+        return Steps(program, ready, self.feed.arrays, index, self._scalars(count), self.steps)
 
     def _stretch(self) -> tuple[int, int]:
         """How many steps may run in one call, and the rows of each: some of an epoch, or whole epochs."""
         at = self.position
         if at.batch >= self.full:
             return 1, self.tail
-        rows = min(self.batch_size, len(self.data))
+        rows = self.rows
         most = min(self.pace, max(_CHUNK_ROWS // rows, 1))
         if self.checkpoint_every:
             most = min(most, self.checkpoint_every - self.steps % self.checkpoint_every)
@@ -337,7 +323,8 @@ class Fit:
             most = self._alike(min(most, self.total - self.steps))
             if most >= self.per_epoch:
                 return most - most % self.per_epoch, rows
-        return self._alike(min(most, self.full - at.batch)), rows
+        most = min(most, self.full - at.batch, self.feed.left(self.past + at.epoch, at.batch))
+        return self._alike(most), rows
 
     def _alike(self, most: int) -> int:
         """How many of the next steps are watched all, or none of them."""
@@ -353,7 +340,7 @@ class Fit:
 
     def compiled(self, rows: int, watched: bool = False) -> tuple[Program, Epoch]:
         """The training program for a batch of ``rows``, made once."""
-        key = (min(rows, len(self.data)), watched)
+        key = (min(rows, self.feed.rows), watched)
         if key not in self.programs:
             program = self._traced(*key)
             ready = epoch(program, executor=self.history.executor, threads=self.threads)
@@ -363,7 +350,7 @@ class Fit:
 
     def step(self) -> Program:
         """The program of a whole batch, as a graph."""
-        return self._traced(min(self.batch_size, len(self.data)) if self.full else self.tail)
+        return self._traced(self.rows if self.full else self.tail)
 
     def _traced(self, rows: int, watched: bool = False) -> Program:
         """The program of a step as a graph, made once."""
@@ -459,8 +446,8 @@ class Fit:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of everything that decides the run and is in no configuration."""
-        held = {} if self.validation is None else self.validation.arrays
-        return fingerprint({**self.data.arrays, **{f"validation/{name}": a for name, a in held.items()}})
+        held = [] if self.validation is None else [self.validation.fingerprint]
+        return " ".join([self.feed.fingerprint, *held])
 
     def _save(self) -> None:
         if self.folder is None:

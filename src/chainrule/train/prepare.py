@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from chainrule.errors import ConfigError, DataError, ShapeError, within
 from chainrule.executors import Array, check
 from chainrule.spec import Spec
 from chainrule.train.callbacks import Callback
-from chainrule.train.loop import Data, Fit
+from chainrule.train.feed import ArrayFeed, Augmenter, Data, Feed
+from chainrule.train.held import Held, HeldArrays
+from chainrule.train.loop import Fit
 from chainrule.train.objective import Model, Objective
 from chainrule.train.progress import Progress
 from chainrule.train.solve import Solve
@@ -27,9 +29,14 @@ __all__ = [
     "Request",
     "Validation",
     "all_callbacks",
+    "check_targets",
     "choose_losses",
     "choose_metrics",
+    "fit_on",
+    "held_arrays",
     "hold_out",
+    "is_share",
+    "learnable",
     "output_specs",
     "prepare_data",
     "prepare_fit",
@@ -39,8 +46,8 @@ __all__ = [
 ]
 
 
-Validation = float | tuple[Any, ...] | None
-"""A share of the rows to hold out, or (x, y), or (x, y, sample_weight)."""
+Validation = float | tuple[Any, ...] | door.RowStream | None
+"""A share of the rows to hold out, or (x, y), or (x, y, sample_weight), or a stream."""
 
 Metric = str | Callable[..., Any]
 Metrics = Metric | Sequence[Metric] | Mapping[str, Metric] | None
@@ -57,7 +64,7 @@ class Request:
     optimizer: optim.Rule | optim.Solver | str = "adam"
     learning_rate: optim.Rate | None = None
     epochs: int = 10
-    batch_size: int = 32
+    batch_size: int | None = None
     validation: Validation = None
     metrics: Metrics = None
     schedule: optim.Schedule | str | None = None
@@ -73,10 +80,15 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_every", "threads"):
             value = getattr(self, name)
-            if value is None and name in ("checkpoint_every", "threads"):
+            if value is None and name != "epochs":
                 continue
             if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
+
+    @property
+    def rows(self) -> int:
+        """Of a step: as asked for, else 32."""
+        return 32 if self.batch_size is None else int(self.batch_size)
 
     @property
     def resolved_schedule(self) -> optim.Schedule:
@@ -87,7 +99,7 @@ class Request:
         """What a run's config.json says of it, and what a resumed run must repeat."""
         return {
             "epochs": int(self.epochs),
-            "batch_size": int(self.batch_size),
+            "batch_size": self.rows,
             "schedule": to_json(self.resolved_schedule),
             "augment": None if self.augment is None else to_json(self.augment),
             "shuffle": bool(self.shuffle),
@@ -99,41 +111,57 @@ def prepare_fit(
     asked: Request, model: Model, inputs: dict[str, Array], y: Any, state: Mapping[str, Array], seed: int
 ) -> Fit | Solve:
     """A fit that has not begun: checked data, the objective, parameters and fresh optimizer slots."""
+    rule = learnable(asked, model)
+    data, losses = prepare_data(inputs, y, asked.sample_weight, asked.loss, model)
+    targets = sample_specs(data.targets)
+    held: Held | None = None
+    if is_share(asked.validation):
+        data, part = hold_out(data, float(asked.validation), seed)
+        held = HeldArrays(_as_trained_on(part, targets))
+    elif asked.validation is not None:
+        held = held_arrays(asked.validation, losses, model, targets)
+    if isinstance(rule, optim.Solver):
+        return _solve(asked, rule, model, losses, data, held, state)
+    feed = ArrayFeed(
+        data,
+        asked.rows,
+        seed,
+        merge_single=model.batch_statistics,
+        shuffle=asked.shuffle,
+        augment=_augmenter(asked.augment, model),
+    )
+    masks = not data.weight.all()
+    return fit_on(feed, asked, rule, model, losses, targets, held, state, seed, masks=masks)
+
+
+def learnable(asked: Request, model: Model) -> optim.Rule | optim.Solver:
+    """The optimizer; ConfigError where there is nothing to learn."""
     rule = optim.resolve_optimizer(asked.optimizer, asked.learning_rate)
     if not optim.settings(rule, model.parameters):
         reason = "every parameter is frozen" if model.parameters else "the network has no parameters"
         raise ConfigError(f"nothing can be learned: {reason}; add a layer such as Dense, or free a group")
-    data, losses = prepare_data(inputs, y, asked.sample_weight, asked.loss, model)
-    data, held = _with_validation(asked.validation, data, losses, model, seed)
-    targets = sample_specs(data.targets)
-    if isinstance(rule, optim.Solver):
-        return _solve(
-            asked, rule, model, losses, data, None if held is None else _as_trained_on(held, targets), state
-        )
-    full, tail = door.plan(len(data), int(asked.batch_size), merge_single=model.batch_statistics)
-    per_epoch = full + (tail > 0)
-    averaging = optim.resolve_average(rule, int(asked.epochs) * per_epoch, per_epoch)
+    return rule
+
+
+def fit_on(
+    feed: Feed, asked: Request, rule: optim.Rule, model: Model, losses: Mapping[str, Any],
+    targets: Mapping[str, Spec], held: Held | None, state: Mapping[str, Array], seed: int, *, masks: bool,
+) -> Fit:  # fmt: skip
+    """A fit by steps, of rows that come from anywhere."""
+    averaging = optim.resolve_average(rule, int(asked.epochs) * feed.per_epoch, feed.per_epoch)
     slots = optim.slot_specs(rule, model.parameters)
     return Fit(
         objective=Objective(
-            model,
-            losses,
-            choose_metrics(asked.metrics, losses),
-            targets,
-            averaging,
-            masks=not data.weight.all(),
+            model, losses, choose_metrics(asked.metrics, losses), targets, averaging, masks=masks
         ),
         state={**snapshot(state), **{name: np.zeros(s.shape, s.dtype) for name, s in slots.items()}},
-        data=data,
+        feed=feed,
         epochs=int(asked.epochs),
-        batch_size=int(asked.batch_size),
         seed=seed,
         schedule=asked.resolved_schedule,
         rates={name: r if r == "auto" else float(r) for name, r in optim.rate_names(rule).items()},
         callbacks=asked.callbacks,
-        validation=None if held is None else _as_trained_on(held, targets),
-        shuffle=asked.shuffle,
-        augment=_augmenter(asked.augment, model),
+        validation=held,
         executor=asked.executor,
         threads=asked.threads,
         checkpoint_every=asked.checkpoint_every,
@@ -142,7 +170,7 @@ def prepare_fit(
 
 def _solve(
     asked: Request, solver: optim.Solver, model: Model, losses: Mapping[str, Any], data: Data,
-    held: Data | None, state: Mapping[str, Array],
+    held: Held | None, state: Mapping[str, Array],
 ) -> Solve:  # fmt: skip
     """The fit of a solver, which sees all data at once."""
     if asked.augment is not None or asked.schedule is not None:
@@ -175,14 +203,15 @@ def all_callbacks(callbacks: Any, verbose: int) -> list[Callback]:
     return [*given, *([Progress()] if verbose else [])]
 
 
-def _with_validation(
-    given: Any, data: Data, losses: Mapping[str, Any], model: Model, seed: int
-) -> tuple[Data, Data | None]:
-    """(training, validation)"""
-    if given is None:
-        return data, None
-    if isinstance(given, int | float | np.number) and not isinstance(given, bool):
-        return hold_out(data, float(given), seed)
+def is_share(given: Validation) -> TypeGuard[float]:
+    """Whether validation is a share of the rows."""
+    return isinstance(given, int | float | np.number) and not isinstance(given, bool)
+
+
+def held_arrays(
+    given: Validation, losses: Mapping[str, Any], model: Model, targets: Mapping[str, Spec]
+) -> HeldArrays:
+    """What is given as (x, y) or (x, y, sample_weight) to validate on."""
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
         found = f"{type(given).__name__}{f' of {len(given)}' if isinstance(given, tuple | list) else ''}"
         raise ConfigError(
@@ -194,10 +223,10 @@ def _with_validation(
         held, _ = prepare_data(take_inputs(x, model.dtype, model), y, weight, losses, model)
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None
-    return data, held
+    return HeldArrays(_as_trained_on(held, targets))
 
 
-def _augmenter(augment: Any, model: Model) -> Callable[[dict[str, Array], int, int], dict[str, Array]] | None:
+def _augmenter(augment: Any, model: Model) -> Augmenter | None:
     if augment is None:
         return None
     if list(model.inputs) != ["x"]:
@@ -323,12 +352,19 @@ def prepare_data(
     rows = len(next(iter(inputs.values())))
     targets = door.check_inputs(door.as_named(y, "y"), dtype=dtype, what="y", rows=rows)
     chosen = choose_losses(losses, targets, outputs)
+    return Data(inputs, check_targets(targets, chosen, outputs, dtype), _weights(weight, rows, dtype)), chosen
+
+
+def check_targets(
+    targets: Mapping[str, Array], losses: Mapping[str, Any], outputs: Mapping[str, Spec], dtype: np.dtype
+) -> dict[str, Array]:
+    """The targets as their losses want them; an array that is so already is not copied."""
     checked = {}
-    for name, loss in chosen.items():
+    for name, loss in losses.items():
         y = targets[name]
         y = loss.check_target(y, outputs[name]) if isinstance(loss, loss_room.Loss) else y
-        checked[name] = y.astype(dtype) if y.dtype.kind == "f" else y
-    return Data(inputs, checked, _weights(weight, rows, dtype)), chosen
+        checked[name] = y.astype(dtype, copy=False) if y.dtype.kind == "f" else y
+    return checked
 
 
 def _weights(weight: Any, rows: int, dtype: np.dtype) -> Array:

@@ -37,13 +37,14 @@ def _trial(fit: Fit, rates: Array, tried: Collection[str]) -> Array:
 
     tried    the groups that take these rates; the others keep their own
     """
-    state, rows = snapshot(fit.state), min(fit.batch_size, len(fit.data))
+    state, rows = snapshot(fit.state), fit.rows
     _, ready = fit.compiled(rows)
-    per_epoch = max(len(fit.data) // rows, 1)
+    data = fit.feed.sample(fit.past + fit.position.epoch)
+    per_epoch = max(len(data) // rows, 1)
     epochs = -(-len(rates) // per_epoch)
-    orders = [batching.order(len(fit.data), fit.seed, e, True)[: per_epoch * rows] for e in range(epochs)]
+    orders = [batching.order(len(data), fit.seed, e, True)[: per_epoch * rows] for e in range(epochs)]
     index = np.concatenate(orders).reshape(-1, rows)[: len(rates)]
-    arrays = list(fit.data.arrays.values())
+    arrays = list(data.arrays.values())
     dtype = fit.objective.model.dtype
     scalars = [
         np.arange(1, len(rates) + 1).astype(dtype),
@@ -69,7 +70,10 @@ def range_test(fit: Fit | Solve, low: float = 1e-6, high: float = 10.0, steps: i
     if not 0 < low < high < np.inf or not isinstance(steps, int | np.integer) or steps < 1:
         raise ConfigError(f"rates rise from low > 0 to high in some steps, got {low}, {high} and {steps}")
     rates = np.geomspace(low, high, steps)
-    losses = _trial(fit, rates, fit.rates)
+    try:
+        losses = _trial(fit, rates, fit.rates)
+    finally:
+        fit.feed.close()
     smooth, running, best = [], 0.0, np.inf
     for k, loss in enumerate(losses):
         running = 0.9 * running + 0.1 * float(loss)
@@ -89,7 +93,11 @@ def range_test(fit: Fit | Solve, low: float = 1e-6, high: float = 10.0, steps: i
 def choose_rates(fit: Fit | Solve) -> None:
     """Puts a number in the place of every ``"auto"``."""
     if isinstance(fit, Fit) and "auto" in fit.rates.values():
-        rate = automatic_rate(fit)
+        try:
+            rate = automatic_rate(fit)
+        except BaseException:
+            fit.feed.close()
+            raise
         fit.rates = {name: rate if r == "auto" else r for name, r in fit.rates.items()}
         fit.note = f"learning rate {rate:g} chosen by trial"
 

@@ -17,9 +17,11 @@ from chainrule.graph.expr import toposort
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start
 from chainrule.train.checkpoint import RunFolder
 from chainrule.train.evaluate import Evaluator
+from chainrule.train.feed import Data
+from chainrule.train.held import Held
 from chainrule.train.history import History
 from chainrule.train.interrupt import deferred_interrupt
-from chainrule.train.loop import Data, Position
+from chainrule.train.loop import Position
 from chainrule.train.objective import Objective
 from chainrule.train.state import digest, snapshot
 
@@ -116,7 +118,7 @@ class Solve:
     data: Data
     epochs: int
     callbacks: Sequence[Callback] = ()
-    validation: Data | None = None
+    validation: Held | None = None
     executor: str = "auto"
     threads: int | None = None
     folder: RunFolder | None = None
@@ -136,7 +138,7 @@ class Solve:
         self.evaluator = (
             None
             if self.validation is None
-            else Evaluator(self.objective, len(self.validation), chosen, self.threads)
+            else Evaluator(self.objective, self.validation.rows, chosen, self.threads)
         )
 
     def step(self) -> Program:
@@ -210,7 +212,7 @@ class Solve:
     def _tell(self, now: optim.Iterate, means: dict[str, float], seconds: float) -> bool:
         at, held = self.position, {}
         if self.evaluator is not None and self.validation is not None:
-            held = self.evaluator(self._present(), self.validation.arrays)
+            held = self.evaluator(self._present(), self.validation.parts())
         found = {f"val_{name}": value for name, value in held.items()}
         row = {**means, **found, "learning_rate": now.step, "seconds": seconds}
         self.history.rows.append({"epoch": at.epoch, **row})

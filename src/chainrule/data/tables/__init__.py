@@ -1,12 +1,12 @@
 """Tables: data frames and files as columns, columns as what a network takes."""
 
+from chainrule.data.streaming import Block
 from chainrule.data.tables.category import Boolean, Category, Ordinal
 from chainrule.data.tables.choose import choose_encoders
 from chainrule.data.tables.encoder import ColumnEncoder, Ignored, Notes
 from chainrule.data.tables.files import read_table
 from chainrule.data.tables.frames import as_table
 from chainrule.data.tables.number import Date, Number
-from chainrule.data.tables.pool import Block
 from chainrule.data.tables.profile import Profile, describe
 from chainrule.data.tables.sources import Source, open_source
 from chainrule.data.tables.stream import Stream, stream_table

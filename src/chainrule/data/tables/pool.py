@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chainrule.data.batches import plan
+from chainrule.data.streaming import Block, Buffers
 from chainrule.data.tables.table import Array
 
-__all__ = ["Block", "Pool", "ahead"]
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Rows in memory, and the order of its steps: what ``Epoch.run(state, arrays, index, scalars)`` takes.
-
-    inputs, targets, weight    (rows, …) each; they are valid until the next block is asked for
-    index                      (steps, batch) row numbers
-    tail                       (1, rest) of the last block, where the rows do not fill a batch; else None
-    """
-
-    inputs: dict[str, Array]
-    targets: dict[str, Array]
-    weight: Array
-    index: Array
-    tail: Array | None
+__all__ = ["Pool", "ahead"]
 
 
 class Pool:
     """The rows of a block, in arrays that are used again for the next one, or the one after that.
 
     size, batch     rows
-    buffers         2 where the next block is filled while the last one is still in use
+    buffers         two where the next block is filled while the last one is still in use, else one: empty, or
+                    of a pool like this one
     merge_single    a single row that is left at the end is added to the batch before it, as data.plan has it
     """
 
-    def __init__(self, size: int, batch: int, buffers: int = 1, *, merge_single: bool = False) -> None:
+    def __init__(self, size: int, batch: int, buffers: Buffers, *, merge_single: bool = False) -> None:
         self.batch, self.merge_single = batch, merge_single
         self.size = max(size, 2 * batch) if merge_single else size
-        self.buffers: list[dict[str, Array]] = [{} for _ in range(buffers)]
+        self.buffers = buffers
         self.filled = self.blocks = 0
         self.rest: Array = np.zeros(0, np.int64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,26 +11,29 @@ import numpy as np
 
 from chainrule.data.arrays import check_weights
 from chainrule.data.batches import permutation, plan
+from chainrule.data.streaming import Block, Buffers, RowStream
 from chainrule.data.tables.choose import choose_encoders
 from chainrule.data.tables.moments import Moments, row_keys
-from chainrule.data.tables.pool import Block, Pool, ahead
+from chainrule.data.tables.pool import Pool, ahead
 from chainrule.data.tables.profile import ColumnProfile, Profile
 from chainrule.data.tables.sources import Source, open_source
 from chainrule.data.tables.table import Array, Table
 from chainrule.data.tables.table_encoder import TableEncoder, conform
 from chainrule.data.tables.targets import Classes, Scaled, choose_target
 from chainrule.errors import ConfigError, DataError, within
+from chainrule.spec import Spec, as_dtype
 
 __all__ = ["Stream", "stream_table"]
 
-_POOL_BYTES = 1 << 27
+_POOL_BYTES = 1 << 27  # of a pool in which rows are mixed
+_BLOCK_BYTES = 1 << 24  # of one that keeps their order
 _LEAST_POOL = 1 << 13
 _MIXED = 4  # parts that are read in turns
 _HELD = 1 << 32  # of which a share is held out
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class Stream(RowStream):
     """Encoded rows of a source, block by block.
 
     Parts of the source come in random order, four of them in turns; rows go into a pool of ``pool`` rows, and
@@ -74,8 +78,10 @@ class Stream:
 
     @property
     def pool_rows(self) -> int:
-        """Rows of the pool: as given, else those that fit into 128 MiB; at least a batch."""
-        wanted = self.pool or max(_LEAST_POOL, _POOL_BYTES // self.row_bytes)
+        """Rows of the pool: as given, else those that fit into 128 MiB (without shuffling 16); at least a
+        batch."""
+        fitting = (_POOL_BYTES if self.shuffle else _BLOCK_BYTES) // self.row_bytes
+        wanted = self.pool or max(_LEAST_POOL, fitting)
         return max(self.batch_size * (1 + self.merge_single), min(wanted, self.rows))
 
     @property
@@ -91,9 +97,36 @@ class Stream:
 
     @property
     def fingerprint(self) -> str:
-        """Tells whether a run is resumed on its own data: of the source, and of what decides the order."""
+        """Tells whether a run is resumed on its own data: of the source, of what decides the order, of what
+        the columns become."""
         decides = (self.rows, self.batch_size, self.pool_rows, self.seed, self.shuffle, self.held)
-        return f"{self.source.fingerprint()} {decides}"
+        learned = {**self.state, **self.target_state}
+        asked = self.target_name, self.weight, sorted(self.kinds.items())
+        described = repr((self.encoder, self.target, asked))
+        crc = zlib.crc32(described.encode("utf-8", "surrogatepass"))
+        for name in sorted(learned):
+            crc = zlib.crc32(learned[name].tobytes(), crc)
+        return f"{self.source.fingerprint()} {decides} {crc:08x}"
+
+    @property
+    def inputs(self) -> dict[str, Spec]:
+        """One row of "x" and of "codes", where there are any."""
+        widths = {"x": (self.encoder.width, "float32"), "codes": (len(self.encoder.code_names), "int32")}
+        return {name: Spec((n,), as_dtype(dtype)) for name, (n, dtype) in widths.items() if n}
+
+    @property
+    def examples(self) -> dict[str, Array]:
+        """ "y": one of each class, or the mean."""
+        if isinstance(self.target, Classes):
+            return {"y": np.arange(len(self.target))}
+        return {"y": np.zeros((1, 1), np.float32)}
+
+    @property
+    def weighted(self) -> bool:
+        return self.weight is not None
+
+    def for_batch_statistics(self) -> Stream:
+        return replace(self, merge_single=True)
 
     def split(self, share: float) -> tuple[Stream, Stream]:
         """(training, held out): about a share of the rows is held out, chosen by the place of each row and
@@ -110,20 +143,30 @@ class Stream:
         train = replace(self, held=(share, False), rows=self.rows - out)
         return train, replace(self, held=(share, True), rows=out, shuffle=False)
 
-    def epoch(self, number: int) -> Iterator[Block]:
+    def epoch(self, number: int, buffers: Buffers | None = None) -> Iterator[Block]:
         """The blocks of an epoch. DataError for what the survey did not meet: the data changed since."""
-        blocks = self._blocks(number)
+        found = buffers if buffers is not None else []
+        found += [{} for _ in range(1 + self.ahead - len(found))]
+        blocks = self._blocks(number, found)
         return ahead(blocks) if self.ahead else blocks
 
-    def _blocks(self, number: int) -> Iterator[Block]:
-        pool = Pool(self.pool_rows, self.batch_size, buffers=1 + self.ahead, merge_single=self.merge_single)
+    def _blocks(self, number: int, buffers: Buffers) -> Iterator[Block]:
+        pool = Pool(self.pool_rows, self.batch_size, buffers, merge_single=self.merge_single)
+        count = 0
         for inputs, targets, weight in self._encoded(number):
-            start = 0
+            start, count = 0, count + len(weight)
+            if count > self.rows:
+                break
             while start < len(weight):
                 if pool.full:
                     yield pool.block(self._order(pool, number), last=False)
                     pool.keep_rest()
                 start = pool.add(inputs, targets, weight, start)
+        if count != self.rows:
+            raise DataError(
+                f"the data has {'more' if count > self.rows else 'less'} than the {self.rows} rows that were "
+                "there when the stream was made; they changed since: make the stream anew"
+            )
         if pool.filled:
             yield pool.block(self._order(pool, number), last=True)
 
@@ -202,6 +245,7 @@ def stream_table(
     pool: int = 0,
     ahead: bool = False,
     seed: int = 0,
+    shuffle: bool = True,
     columns: Any = None,
     **options: Any,
 ) -> Stream:
@@ -212,6 +256,7 @@ def stream_table(
     weight    a column of weights
     pool      rows in memory among which is shuffled; by default as many as fit into 128 MiB
     ahead     a thread reads the next block while one is worked on; the pool is there twice
+    shuffle   False keeps the order of the data
 
     >>> x = np.arange(100.0)
     >>> stream = stream_table({"x": x, "y": x % 2 > 0}, "y", batch_size=30)
@@ -232,7 +277,7 @@ def stream_table(
     state = encoder.fit(known)
     return Stream(
         source, encoder, state, found, target, learned, profile.described,
-        batch_size=batch_size, pool=pool, seed=seed, weight=weight, ahead=ahead, kinds=asked,
+        batch_size=batch_size, pool=pool, seed=seed, weight=weight, shuffle=shuffle, ahead=ahead, kinds=asked,
     )  # fmt: skip
 
 
