@@ -8,7 +8,7 @@ from chainrule.svg.axis import log_ticks, number, tick_labels, ticks
 from chainrule.svg.charts import line_chart
 from chainrule.svg.circuit import Edge, Node, graph_drawing
 from chainrule.svg.markup import Markup, escape
-from chainrule.svg.page import facts, page, table
+from chainrule.svg.page import facts, notes, page, table
 from chainrule.svg.plots import reliability_chart, scatter, small_bars
 from chainrule.svg.tiles import bar_chart, heatmap, histogram, image_grid
 
@@ -25,6 +25,7 @@ __all__ = [
     "image_grid",
     "line_chart",
     "log_ticks",
+    "notes",
     "number",
     "page",
     "reliability_chart",

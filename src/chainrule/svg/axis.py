@@ -149,6 +149,7 @@ class Frame:
     y: Scale
     x_ticks: Sequence[float]
     y_ticks: Sequence[float]
+    x_words: Callable[[float], str] | None = None  # what is written at a tick, where that is no plain number
 
     def draw(self, title: str, x_label: str, y_label: str) -> list[Markup]:
         """Title, names of the axes, grid and tick labels."""
@@ -162,7 +163,8 @@ class Frame:
             parts.append(rule(self.left, y, self.right, y, "grid"))
             parts.append(label(self.left - 8, y + 4, words, "muted", "end"))
         parts.append(rule(self.left, self.bottom, self.right, self.bottom, "axis"))
-        for value, words in zip(self.x_ticks, tick_labels(self.x_ticks), strict=True):
+        named = tick_labels(self.x_ticks) if self.x_words is None else map(self.x_words, self.x_ticks)
+        for value, words in zip(self.x_ticks, named, strict=True):
             x = self.x(value)
             parts.append(rule(x, self.bottom, x, self.bottom + 4, "axis"))
             parts.append(label(x, self.bottom + 17, words, "muted", "middle"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from chainrule.svg.axis import Frame, drawable, log_ticks, padded, scale, tick_labels, ticks
 from chainrule.svg.markup import (
@@ -37,15 +38,17 @@ def line_chart(
     marks: Mapping[str, float] | None = None,
     rug: Iterable[float] = (),
     y_range: tuple[float, float] | None = None,
+    x_words: Callable[[float], str] | None = None,
     width: float = 640.0,
     height: float = 360.0,
 ) -> Markup:
     """Curves, each named at its end; points that are not finite (on a log axis: not positive) are gaps.
 
-    `marks` are named vertical lines, such as the epoch whose parameters were kept. `rug` are places of data, a
-    short line each above the axis; those beyond the curves are left out. `y_range` is shown whole, also where
-    the curves need less, so that several drawings share a scale. Long series are thinned to the lowest and
-    highest value of each pixel column, so that no peak is lost and no file grows.
+    `marks` are named vertical lines, such as the epoch whose parameters were kept. `rug` are places of data,
+    a short line each above the axis; those beyond the curves are left out. `y_range` is shown whole, also
+    where the curves need less, so that several drawings share a scale; `x_words` writes a tick that is no
+    plain number, such as a date. Long series are thinned to the lowest and highest value of each pixel
+    column, so that no peak is lost and no file grows.
 
     >>> drawing = line_chart({"training": [(1, 0.9), (2, 0.4), (3, 0.2)]}, title="Loss", log_y=True)
     >>> drawing.startswith("<svg"), "training" in drawing
@@ -54,6 +57,7 @@ def line_chart(
     curves = [(fitted(name, _WIDEST_NAME), _runs(points, log_y)) for name, points in series.items()]
     lines = {name: float(x) for name, x in (marks or {}).items() if drawable(x)}
     frame = _frame(curves, list(lines.values()), y_range or (), log_y, width, height)
+    frame = replace(frame, x_words=x_words)
     parts = frame.draw(title, x_label, y_label)
     parts += _rug(frame, rug)
     for name, x in lines.items():

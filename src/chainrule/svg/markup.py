@@ -46,12 +46,11 @@ _INKS = {
     "paper": ("#ffffff", "#16181d"),
     **{f"c{i}": pair for i, pair in enumerate(COLOURS)},
 }
-_UNDRAWABLE = re.compile(
-    "[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # what XML 1.0 forbids, escaped or not
+# What XML 1.0 forbids, escaped or not; and what would turn the direction of the words that follow.
+_UNDRAWABLE = re.compile("[^\t\n\r -\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SHAPES = frozenset({"circle", "image", "path", "rect"})  # may close themselves; in HTML no other element may
-_NARROW, _WIDE = frozenset("fijlrtI.,:;'|!()[]{}/ \u2212-·"), frozenset("mwMW@%—…")
+_NARROW, _WIDE = frozenset("fijlrtI.,:;'|!()[]{}/ \u2212-·"), frozenset("mwMW@%—…<>=+")
 
 
 class Markup(str):
@@ -61,7 +60,8 @@ class Markup(str):
 
 
 def escape(text: object) -> str:
-    """Any text as XML character data or attribute value; what XML cannot hold becomes U+FFFD.
+    """Any text as XML character data or attribute value; what XML cannot hold, and what would turn
+    the direction of the words that follow, becomes U+FFFD.
 
     >>> escape('<b a="1">&\\x00')
     '&lt;b a=&quot;1&quot;&gt;&amp;�'

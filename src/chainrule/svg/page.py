@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from chainrule.svg.markup import FONTS, STYLE, Markup, element, escape
 
-__all__ = ["facts", "page", "table"]
+__all__ = ["facts", "notes", "page", "table"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = f"""
@@ -31,11 +31,18 @@ p {{ max-width: 68ch; margin: 0 0 12px }}
 table {{ border-collapse: collapse; font-size: 14px }}
 th, td {{ text-align: left; padding: 6px 14px; border-bottom: 1px solid var(--line); vertical-align: top }}
 th {{ color: var(--muted); font-weight: 600 }}
+td.figure, th.figure {{ text-align: right; white-space: nowrap }}
+.note {{ color: var(--muted); font-size: 13px }}
+td > .note {{ max-width: 34ch }}
+.whole {{ white-space: nowrap }}
+.beware {{ max-width: 68ch; margin: 16px 0; padding: 10px 16px 10px 34px; background: var(--paper) }}
+.beware {{ border: 1px solid var(--line); border-left: 4px solid #c25400; border-radius: 8px }}
+.beware li {{ margin: 4px 0 }}
 @media print {{
   body {{ background: #fff; font-size: 11pt }}
   main {{ padding: 0; max-width: none }}
   h2 {{ break-after: avoid }}
-  .drawings > svg, tr, .facts {{ break-inside: avoid }}
+  .drawings > svg, tr, .facts, .beware {{ break-inside: avoid }}
 }}
 """
 
@@ -75,11 +82,30 @@ def facts(values: Mapping[str, object]) -> Markup:
     return element("div", *tiles, class_="facts")
 
 
-def table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
-    """A plain table; cells are escaped."""
-    head = element("thead", element("tr", *(element("th", escape(c)) for c in columns))) if columns else ""
-    body = element("tbody", *(element("tr", *(element("td", _cell(c)) for c in row)) for row in rows))
+def table(
+    columns: Sequence[object], rows: Iterable[Sequence[object]], *, figures: Iterable[int] = ()
+) -> Markup:
+    """A plain table; cells are escaped. ``figures`` are the places of columns that are set to the right."""
+    right = set(figures)
+
+    def line(tag: str, cells: Sequence[object]) -> Markup:
+        classes = ("figure" if place in right else None for place in range(len(cells)))
+        found = (element(tag, _cell(c), class_=k) for c, k in zip(cells, classes, strict=True))
+        return element("tr", *found)
+
+    head = element("thead", line("th", columns)) if columns else ""
+    body = element("tbody", *(line("td", row) for row in rows))
     return element("div", element("table", head, body), class_="rows")
+
+
+def notes(words: Iterable[object]) -> Markup:
+    """What to beware of, as a list that is seen; nothing where there is nothing.
+
+    >>> notes(["<b>"])
+    '<ul class="beware"><li>&lt;b&gt;</li></ul>'
+    """
+    items = [element("li", escape(w)) for w in words]
+    return element("ul", *items, class_="beware") if items else Markup("")
 
 
 def _cell(value: object) -> str:

@@ -12,6 +12,7 @@ from chainrule import losses, nn, optim
 from chainrule.data.tables import Table, is_missing
 from chainrule.errors import DataError
 from chainrule.network import Network
+from chainrule.report.table.columns import cut
 from chainrule.report.table.rows import Rows, class_names, is_classifier, truth_of
 from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.scaling import standard
@@ -67,7 +68,7 @@ def _constant(predictor: Predictor, truth: Array) -> Baseline:
         return Baseline("mean", f"always the mean of the training rows, {float(mean):.6g}", mean)
     names = class_names(predictor)
     share = np.bincount(truth, minlength=len(names)) / len(truth)
-    most = names[int(share.argmax())]
+    most = cut(names[int(share.argmax())], 40)
     what = f"always the commonest class, {most}; its probabilities are the shares of the classes"
     return Baseline("commonest class", what, share)
 

@@ -188,9 +188,7 @@ def _even(present: Array) -> Array:
 
 def _plain(values: Array) -> Array:
     """As numbers: dates are microseconds."""
-    return (
-        values.astype(np.int64).astype(np.float64) if values.dtype.kind == "M" else values.astype(np.float64)
-    )
+    return (values.astype(np.int64) if values.dtype.kind == "M" else values).astype(np.float64)
 
 
 def _axis(values: Array) -> Array:

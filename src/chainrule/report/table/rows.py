@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.data.faults import some_rows
 from chainrule.data.tables import Notes, Table
 from chainrule.data.tables.cast import as_numbers, as_places
 from chainrule.data.tables.profile import text_of
@@ -95,8 +96,8 @@ def _names(predictor: Predictor, table: Table) -> tuple[str, ...]:
         return features
     if len(table.names) != wanted:
         raise DataError(
-            f"the table has {len(table.names)} columns beside the target, {predictor.estimator} was fitted on "
-            f"{wanted}: give so many"
+            f"the table has {len(table.names)} columns beside the target, {predictor.estimator} was fitted "
+            f"on {wanted}: give so many"
         )
     return table.names
 
@@ -130,7 +131,7 @@ def truth_of(predictor: Predictor, column: Array, name: str) -> Array:
     if (wrong := codes < 0).any():
         label = text_of(column[wrong].tolist()[0])
         raise DataError(
-            f"{name!r} holds {label!r} in {int(wrong.sum()):,} rows, which is none of the {len(names)} classes "
-            f"of the model; {nearest(label, names[:_SHOWN])}"
+            f"{name!r} holds {label!r} in {some_rows(wrong)}, which is none of the model's {len(names)} "
+            f"classes; {nearest(label, names[:_SHOWN])}"
         )
     return codes.astype(np.int64)
