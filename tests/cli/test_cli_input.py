@@ -42,7 +42,7 @@ def bad_files(folder: Path) -> None:
 
 
 BAD = [
-    ("train", ["Missing argument 'DATASET'"]),
+    ("train", ["Missing argument 'DATA'"]),
     ("trian mnist", ["unknown command 'trian'; did you mean 'train'?"]),
     ("train mnits", ["unknown data set 'mnits'; did you mean 'mnist'?"]),
     ("train mnist --recipe quik", ["unknown recipe 'quik'; did you mean 'quick'?"]),

@@ -141,7 +141,7 @@ def test_a_reader_that_leaves_gets_no_traceback(process: Process, here: Path) ->
 
 def test_names_on_the_command_line_are_those_of_the_library() -> None:
     assert tuple(RECIPES) == train._RECIPES
-    assert set(options._EXECUTORS) == {"auto", *EXECUTORS}
+    assert set(options.EXECUTORS) == {"auto", *EXECUTORS}
     assert set(options.DATASETS) <= {entry.name for entry in datasets.available()}
 
 

@@ -12,6 +12,7 @@ import click
 
 from chainrule import __version__
 from chainrule.cli.evaluate import evaluate
+from chainrule.cli.export import export
 from chainrule.cli.look import datasets, report, summary
 from chainrule.cli.options import Settings, debug_option, examples
 from chainrule.cli.predict import predict
@@ -48,6 +49,8 @@ class _Group(click.Group):
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
+        "chainrule train people.csv --target income",
+        "chainrule predict runs/people-income-0 new.csv -o predictions.csv",
         "chainrule train mnist",
         "chainrule predict runs/mnist-quick-0 digit.png",
         "chainrule train --help",
@@ -64,7 +67,7 @@ def chainrule() -> None:
     """Trains deep networks by back-propagation."""
 
 
-for command in (train, evaluate, predict, report, summary, datasets):
+for command in (train, predict, evaluate, report, export, summary, datasets):
     chainrule.add_command(command)
 
 

@@ -50,7 +50,8 @@ def summary(model: Path) -> None:
 
 @click.command(
     epilog=examples(
-        "chainrule report runs/mnist-quick-0", "chainrule report runs/mnist-quick-0 --picture run.svg"
+        "chainrule report runs/people-income-0",
+        "chainrule report runs/mnist-quick-0 --picture run.svg",
     )
 )
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -58,11 +59,28 @@ def summary(model: Path) -> None:
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write one SVG picture as well.",
+    help="mnist: write one SVG picture as well.",
 )
+@click.option(
+    "--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="The table of the run, where it lies elsewhere now.",
+)  # fmt: skip
 @debug_option
-def report(run: Path, picture: Path | None) -> None:
+def report(run: Path, picture: Path | None, data: Path | None) -> None:
     """Write a RUN's report again."""
+    if (run / "config.toml").exists():
+        from chainrule.cli.table_training import report_again
+
+        if picture is not None:
+            raise click.UsageError("--picture is of mnist; leave it out.")
+        click.echo(report_again(run, data))
+        return
+    if data is not None:
+        raise click.UsageError("--data is of tables; leave it out.")
+    _report_mnist(run, picture)
+
+
+def _report_mnist(run: Path, picture: Path | None) -> None:
     from chainrule import report as room
     from chainrule.cli.training import load_dataset, parts, report_title
     from chainrule.modelfile import load
@@ -70,12 +88,13 @@ def report(run: Path, picture: Path | None) -> None:
     from chainrule.storage import atomic_write
 
     command = TrainCommand.from_json(room.read_json(run, FILE), run / FILE)
-    net, data, recipe = load(model_file(run)), load_dataset(command.dataset), RECIPES[command.recipe]
-    _, _, part, x, y = parts(data, command.held_out)
-    found = room.examine(net, data, part, x, y)
+    net, dataset = load(model_file(run)), load_dataset(command.dataset)
+    recipe = RECIPES[command.recipe]
+    _, _, part, x, y = parts(dataset, command.held_out)
+    found = room.examine(net, dataset, part, x, y)
     title = report_title(command, found)
     line = command.line(epochs=recipe.epochs, batch_size=recipe.batch_size)
-    click.echo(room.write_report(run, net, found, data, title=title, command=line))
+    click.echo(room.write_report(run, net, found, dataset, title=title, command=line))
     if picture is not None:
         steps = room.read_json(run, "result.json")["loss_curve"]
         with atomic_write(picture) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +11,31 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from chainrule.errors import DataError, nearest
+from chainrule.errors import ConfigError, DataError, nearest
 
 __all__ = [
     "DATASETS",
+    "EXECUTORS",
+    "Data",
+    "Duration",
     "Name",
     "Settings",
+    "Units",
     "Whole",
     "debug_option",
     "examples",
     "executor_option",
     "held_out_option",
     "model_file",
+    "seconds_of",
 ]
 
 DATASETS = ("mnist",)
 """What the command line trains and evaluates on."""
 
-_EXECUTORS = ("auto", "reference", "cpu")
+EXECUTORS = ("auto", "reference", "cpu")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TIME = re.compile(r"(?:\d+(?:\.\d+)?[smh])+|\d+(?:\.\d+)?")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -75,6 +83,72 @@ class Whole(click.ParamType):
         return number
 
 
+class Data(click.ParamType):
+    """The name of a data set, or the path of a file."""
+
+    name = "data"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        path = Path(value)
+        if value in DATASETS or path.exists():
+            return str(value)
+        if path.suffix or len(path.parts) > 1:
+            self.fail(f"no such file: {value}; check the spelling", param, ctx)
+        known = nearest(value, DATASETS)
+        return self.fail(f"unknown data set {value!r}; {known}, or a file of a table", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        names = [CompletionItem(name) for name in DATASETS if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+
+class Duration(click.ParamType):
+    """A length of time: 90, 60s, 2m, 1h30m."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            seconds_of(str(value))
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def seconds_of(text: str) -> float:
+    """
+    >>> seconds_of("1h30m"), seconds_of("45"), seconds_of("0.5m")
+    (5400.0, 45.0, 30.0)
+    """
+    if not _TIME.fullmatch(text):
+        raise ConfigError(f"{text!r} is no length of time; give one such as 60s, 2m or 1h30m")
+    parts = re.findall(r"([\d.]+)([smh]?)", text)
+    found = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+    if not found:
+        raise ConfigError(f"{text!r} is no time at all; give some, such as 60s")
+    return found
+
+
+class Units(click.ParamType):
+    """Units of the hidden layers: 64,32; 0 or none for none."""
+
+    name = "units"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = str(value).replace(" ", "").split(",")
+        if words in (["0"], ["none"], [""]):
+            return ()
+        if not all(word.isdecimal() and int(word) > 0 for word in words):
+            self.fail(f"{value!r} are no units of layers; give whole numbers such as 64,32", param, ctx)
+        return tuple(map(int, words))
+
+
 def examples(*lines: str, notes: Sequence[str] = ()) -> str:
     """The end of a command's help: examples as they stand, then notes, a paragraph each."""
     shown = "\n".join(f"  {line}" for line in lines)
@@ -103,8 +177,8 @@ def debug_option(command: _Command) -> _Command:
 def executor_option(command: _Command) -> _Command:
     """``--executor NAME``"""
     option = click.option(
-        "--executor", type=Name("executor", _EXECUTORS), default="auto", metavar="NAME", show_default=True,
-        help=f"What computes: {', '.join(_EXECUTORS)}.",
+        "--executor", type=Name("executor", EXECUTORS), default="auto", metavar="NAME", show_default=True,
+        help=f"What computes: {', '.join(EXECUTORS)}.",
     )  # fmt: skip
     return option(command)
 

@@ -1,4 +1,4 @@
-"""``chainrule predict``: what a saved model reads in pictures and arrays."""
+"""``chainrule predict``: what a saved model makes of rows of a table, of pictures, of arrays."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ _MOST_BYTES = 2**31  # of an unpacked .npz
 
 @click.command(
     epilog=examples(
+        "chainrule predict runs/people-income-0 new.csv -o predictions.csv",
+        "chainrule predict runs/people-income-0 new.parquet > predictions.csv",
         "chainrule predict runs/mnist-quick-0 digit.png",
         "chainrule predict model.safetensors a.png b.png --json",
-        "chainrule predict model.safetensors rows.npy",
         notes=(
+            "Of a table every row is written again, with its prediction, and the probability of each class "
+            "(of numbers: an interval that holds nine truths in ten). Columns may come in any order; what "
+            "training had not seen is counted. Text that a spreadsheet would take for a formula gets "
+            "an apostrophe before it.",
             "A picture may have any size, colours and background: the digit in it is found, scaled and "
             "centred as in MNIST. Arrays are taken as they are: rows like those of training, or images of as "
             "many pixels.",
@@ -34,20 +39,39 @@ _MOST_BYTES = 2**31  # of an unpacked .npz
 )
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 @click.argument(
-    "images", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True
+    "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON array, one object per image.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), metavar="FILE",
+    help="Of a table: .csv, .tsv, .parquet, .feather or .xlsx; - is standard output, the default.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Of pictures: a JSON array, one object per image.")
 @debug_option
-def predict(model: Path, images: tuple[Path, ...], as_json: bool) -> None:
-    """Say what a MODEL sees in IMAGES.
+def predict(model: Path, files: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+    """Say what a MODEL makes of FILES.
 
-    MODEL is a model file or a run folder, IMAGES are PNG pictures, .npy or .npz arrays.
+    MODEL is a model file or a run folder. FILES: of a model of a table one table, of a network PNG pictures,
+    .npy or .npz arrays.
     """
+    from chainrule.modelfile import load
+    from chainrule.tasks.predictor import Predictor
+
+    found = load(model_file(model))
+    if isinstance(found, Predictor):
+        from chainrule.cli.predict_table import predict_table
+
+        if as_json:
+            raise click.UsageError("--json is of pictures; of a table leave it out, or name a file with -o.")
+        predict_table(found, files, output)
+        return
+    if output is not None:
+        raise click.UsageError(f"--output is of tables, but {model} holds a network; leave it out.")
+    _predict_images(found, model, files, as_json)
+
+
+def _predict_images(net: Network, model: Path, images: tuple[Path, ...], as_json: bool) -> None:
     import numpy as np
 
-    from chainrule.modelfile import load_network
-
-    net = load_network(model_file(model))
     rows = [pair for path in images for pair in _rows(path, net)]
     names = [name for name, _ in rows]
     found = np.asarray(net.predict_proba(np.stack([row for _, row in rows])))

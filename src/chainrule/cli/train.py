@@ -1,17 +1,18 @@
-"""``chainrule train``: one command from nothing to a trained network, its error and its report."""
+"""``chainrule train``: one command from nothing to a trained network, its score and its report."""
 
 from __future__ import annotations
 
-import re
-import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chainrule.cli.command import FILE, TrainCommand
+from chainrule.cli.folders import new_folder, newest
 from chainrule.cli.options import (
     DATASETS,
+    Data,
     Name,
     Whole,
     debug_option,
@@ -19,6 +20,7 @@ from chainrule.cli.options import (
     executor_option,
     held_out_option,
 )
+from chainrule.cli.table_options import OF_TABLES, table_options
 from chainrule.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -28,64 +30,125 @@ __all__ = ["train"]
 
 _RECIPES = ("quick", "lecture", "best")
 _DEFAULTS: dict[str, Any] = {"recipe": "quick", "seed": 0, "executor": "auto", "held_out": False}
-_RUNS = Path("runs")
-_CHECKPOINT = "checkpoint.safetensors"
+_OF_MNIST = ("recipe", "held_out")
 
 
 @click.command(
     epilog=examples(
-        "chainrule train mnist                             the quick recipe, under a minute",
-        "chainrule train mnist --recipe lecture --seed 1   50 epochs, dropout, batch normalisation",
-        "chainrule train mnist --recipe best --held-out    judged on held-out training rows",
-        "chainrule train mnist --resume                    goes on with a run that was stopped",
+        "chainrule train people.csv --target income                 a table: all is chosen",
+        "chainrule train people.csv --target income --time 2m       … within two minutes",
+        "chainrule train people.csv --target income --search        tries architectures first",
+        "chainrule train people.csv --target age --hidden 64,32 --kinds zip=categorical",
+        "chainrule train people.csv --target income --write-config run.toml",
+        "chainrule train --config run.toml                          again, with the same settings",
+        "chainrule train mnist                                      the quick recipe, under a minute",
+        "chainrule train mnist --recipe lecture --seed 1            50 epochs, dropout, batch normalisation",
+        "chainrule train mnist --resume                             goes on with a run that was stopped",
         notes=(
-            "Without --held-out the network learns from all training rows, and the test set is read once, at "
-            "the end.",
+            "A table is a CSV or TSV file (also .gz), Parquet, Feather, .xlsx, .npy or .npz. One row in "
+            "seven is kept for the test, which is read once, at the end; of mnist the test set.",
             "Ctrl-C saves a checkpoint first; a resumed run ends with the same bits as one that was never "
             "stopped.",
         ),
     )
 )
-@click.argument("dataset", type=Name("data set", DATASETS))
+@click.argument("data", type=Data(), required=False, metavar="DATA")
+@table_options
 @click.option(
-    "--recipe", type=Name("recipe", _RECIPES), metavar="NAME", help="quick (default), lecture or best."
+    "--recipe", type=Name("recipe", _RECIPES), metavar="NAME", help="mnist: quick (default), lecture or best."
 )
-@click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data; default: the recipe's.")
-@click.option("--batch-size", type=Whole(1), metavar="N", help="Rows per step; default: the recipe's.")
-@click.option("--seed", type=Whole(0), metavar="N", help="Of weights, order and noise; default: 0.")
+@click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data, at most.")
+@click.option("--batch-size", type=Whole(1), metavar="N", help="Rows per step.")
+@click.option("--seed", type=Whole(0), metavar="N", help="Of weights, order, noise and parts; default: 0.")
 @click.option(
     "--run-dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Where the run is kept; default: runs/DATASET-RECIPE-SEED, numbered if that is taken.",
+    help="Where the run is kept; default: runs/FILE-COL-SEED or runs/mnist-RECIPE-SEED, numbered if that is "
+    "taken.",
 )  # fmt: skip
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the run in --run-dir, or with the newest of this recipe and seed.",
+    help="Go on with the run in --run-dir, or with the newest of this data and seed.",
 )
 @executor_option
 @held_out_option(
-    "Train on all but the last sixth of the training rows and judge on that sixth; the test set is not read."
+    "mnist: train on all but the last sixth of the training rows and judge on that sixth; the test set is "
+    "not read."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only the result.")
 @debug_option
 @click.pass_context
 def train(ctx: click.Context, run_dir: Path | None, resume: bool, quiet: bool, **options: Any) -> None:
-    """Train a network on DATASET.
+    """Train a network on DATA.
 
-    DATASET is mnist, the network has 784-225-144-10 units.
+    DATA is the file of a table, of which --target is to be learned, or mnist.
     """
+    given = {
+        name: value
+        for name, value in options.items()
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT and value is not None
+    }
+    if given.get("data") not in DATASETS and _is_table(given, run_dir, resume=resume):
+        _refuse(given, _OF_MNIST, "mnist")
+        from chainrule.cli.train_table import train_table
+
+        train_table(given, run_dir, resume=resume, quiet=quiet, words=_words(ctx))
+        return
+    if "data" not in given:
+        raise click.UsageError("Missing argument 'DATA': the file of a table, or mnist.")
+    _refuse(given, OF_TABLES, "tables")
+    _train_mnist({"dataset": given.pop("data"), **given}, run_dir, resume=resume, quiet=quiet)
+
+
+def _is_table(given: dict[str, Any], run_dir: Path | None, *, resume: bool) -> bool:
+    """Whether a table is meant: by its file, its settings, or the folder of its run."""
+    if "data" in given or "config" in given:
+        return True
+    return resume and run_dir is not None and not (run_dir / FILE).exists()
+
+
+def _refuse(given: dict[str, Any], names: Collection[str], what: str) -> None:
+    """UsageError for an option of the other kind of data."""
+    if odd := sorted(name for name in given if name in names):
+        raise click.UsageError(f"--{odd[0].replace('_', '-')} is an option of {what} only; leave it out.")
+
+
+def _words(ctx: click.Context) -> list[str]:
+    """The command line behind ``chainrule train``, as it was written, but for where the run is kept."""
+    found: list[str] = []
+    for param in ctx.command.params:
+        name, value = param.name or "", ctx.params.get(param.name or "")
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.DEFAULT or value is None:
+            continue
+        if isinstance(param, click.Argument):
+            found = [str(value), *found]
+        elif name not in ("run_dir", "resume", "quiet", "write_config"):
+            for one in value if param.multiple else [value]:
+                shown = ",".join(map(str, one)) or "0" if isinstance(one, tuple) else str(one)
+                if isinstance(one, bool):
+                    found += [f"--{'' if one else 'no-'}{name.replace('_', '-')}"]
+                else:
+                    found += ["--" + name.replace("_", "-"), shown]
+    return found
+
+
+# ------------------------------------------------------------------ mnist
+
+
+def _train_mnist(given: dict[str, Any], run_dir: Path | None, *, resume: bool, quiet: bool) -> None:
     from chainrule.cli.training import run
     from chainrule.recipes import RECIPES
 
-    given = {
-        name for name in options if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-    }
+    options = {"recipe": None, "seed": None, **given}
     if resume:
-        folder = _to_resume(run_dir, options)
-        command = _resumed(folder, {name: options[name] for name in given})
+        recipe, seed = options["recipe"] or _DEFAULTS["recipe"], options["seed"]
+        base = f"{options['dataset']}-{recipe}-{_DEFAULTS['seed'] if seed is None else seed}"
+        folder = newest(run_dir, base, FILE)
+        command = _resumed(folder, given)
     else:
-        command = _asked({name: options[name] for name in given}, RECIPES)
-        folder = _new_folder(run_dir, command)
+        command = _asked(given, RECIPES)
+        base = f"{command.dataset}-{command.recipe}-{command.seed}"
+        folder = new_folder(run_dir, base, ["chainrule", "train", command.dataset])
     run(command, RECIPES[command.recipe], folder, resume=resume, quiet=quiet)
 
 
@@ -117,42 +180,3 @@ def _resumed(folder: Path, given: dict[str, Any]) -> TrainCommand:
                 "start again in another --run-dir"
             )
     return command
-
-
-# ------------------------------------------------------------------ folders
-
-
-def _new_folder(run_dir: Path | None, command: TrainCommand) -> Path:
-    """The folder that was named, if it is free; else the first free one of the default names."""
-    if run_dir is None:
-        base = _RUNS / f"{command.dataset}-{command.recipe}-{command.seed}"
-        names = (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 10_000)))
-        return next(path for path in names if not path.exists())
-    if (run_dir / _CHECKPOINT).exists():
-        again = shlex.join(["chainrule", "train", command.dataset, "--run-dir", str(run_dir), "--resume"])
-        raise ConfigError(
-            f"{run_dir} holds a run already; go on with it by `{again}`, or name another --run-dir"
-        )
-    if run_dir.is_dir() and not (run_dir / ".lock").exists() and any(run_dir.iterdir()):
-        raise ConfigError(
-            f"{run_dir} holds other files, which a run might overwrite; "
-            "name a new or empty folder with --run-dir"
-        )
-    return run_dir
-
-
-def _to_resume(run_dir: Path | None, options: dict[str, Any]) -> Path:
-    """The folder that was named, or the newest of the default names."""
-    if run_dir is not None:
-        return run_dir
-    recipe = options["recipe"] or _DEFAULTS["recipe"]
-    seed = _DEFAULTS["seed"] if options["seed"] is None else options["seed"]
-    base = f"{options['dataset']}-{recipe}-{seed}"
-    pattern = re.compile(re.escape(base) + r"(-[2-9]|-[1-9]\d+)?")
-    found = [path for path in _RUNS.glob("*") if pattern.fullmatch(path.name) and (path / FILE).is_file()]
-    if not found:
-        raise DataError(
-            f"there is no run {_RUNS / base} to go on with; leave --resume out, or name the folder with "
-            "--run-dir"
-        )
-    return max(found, key=lambda path: int(path.name.removeprefix(base)[1:] or 1))

@@ -63,9 +63,9 @@ class TablePlan:
     log_target: str = "none"
     hidden: tuple[int, ...] = (128, 64)
     activation: str = "relu"
-    dropout: float = 0.2
+    dropout: float = 0.1
     batch_norm: bool = False
-    weight_decay: float = 0.2
+    weight_decay: float = 1.0
     learning_rate: float | str = "auto"
     batch_size: int = 64
     networks: int = 4

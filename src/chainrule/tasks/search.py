@@ -31,9 +31,9 @@ _FILE = "trials.json"
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "hidden": ((), (32,), (64, 32), (128, 64), (256,), (256, 128), (128, 128, 128), (512, 256)),
     "activation": ("relu", "gelu", "tanh"),
-    "dropout": (0.0, 0.1, 0.2, 0.35, 0.5),
+    "dropout": (0.0, 0.1, 0.2, 0.4),
     "batch_norm": (False, False, True),
-    "weight_decay": (0.0, 0.05, 0.2, 1.0),
+    "weight_decay": (0.1, 0.3, 1.0, 3.0),
 }
 _BATCHES = (0.5, 1, 2)  # times the plan's own
 _RATES = (0.5, 1.0, 2.0)
@@ -44,8 +44,7 @@ class Found:
     """What a search came to.
 
     plan      that of the best trial
-    trials    a row for every trial: what it was, its epochs and its lowest loss on the rows held out; the best
-              first
+    trials    a row for every trial: what it was, its epochs, its lowest loss on the rows held out; best first
     """
 
     plan: TablePlan

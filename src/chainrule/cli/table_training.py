@@ -1,0 +1,229 @@
+"""The work of ``chainrule train FILE``: the plan, the networks, the unseen rows at the end, the report."""
+
+from __future__ import annotations
+
+import shlex
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chainrule.cli.reading import read_new
+from chainrule.cli.table_command import CONFIG, TOML, TableCommand, digest_of
+from chainrule.cli.table_words import assumptions, plan_lines, result_lines
+from chainrule.data.tables import Table
+from chainrule.errors import DataError
+from chainrule.modelfile import load
+from chainrule.report import (
+    TableFindings,
+    examine_table,
+    fit_baselines,
+    read_json,
+    write_json,
+    write_table_report,
+)
+from chainrule.report.record import MODEL, REPORT, RESULT
+from chainrule.report.table.columns import view_columns, view_target
+from chainrule.storage import RunLock, atomic_write
+from chainrule.tasks.plan import choose_plan
+from chainrule.tasks.predictor import Predictor
+from chainrule.tasks.prepared import Prepared, parts_of, prepare
+from chainrule.tasks.search import search
+from chainrule.tasks.table_fit import Fitted, fit_table
+from chainrule.train import Progress
+
+__all__ = ["planned", "report_again", "run"]
+
+_LEAST_RESERVE, _MOST_RESERVE = 1.0, 12.0  # seconds kept for the test and the report
+_SHARE = 0.12  # of the time
+_SEARCHED = 0.5  # of what is left, for a search
+
+Say = Callable[[str], None]
+
+
+def planned(
+    data: Path, said: dict[str, Any], *, time: str, search: int, words: Sequence[str]
+) -> tuple[TableCommand, Table, dict[str, Any]]:
+    """What is to be done; the table; how its file is written."""
+    table, file = read_new(data, said.get("kinds") or {})
+    target = said.pop("target")
+    try:
+        chosen = choose_plan(table, target, **said)
+    except DataError as error:
+        raise DataError(f"{data}: {error}") from error
+    command = TableCommand(
+        str(data), chosen.plan, time, search, digest_of(data), tuple(words), dict(chosen.reasons)
+    )
+    return command, table, file
+
+
+def run(
+    command: TableCommand,
+    table: Table,
+    file: dict[str, Any],
+    folder: Path,
+    *,
+    resume: bool,
+    quiet: bool,
+    began: float,
+) -> None:
+    """Learns, looks at the test's rows, writes the report, says what came out.
+
+    began    on the clock ``time.monotonic``: from there the command's time counts
+    """
+    say: Say = (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        prepared = prepare(command.plan, table)  # all that can be refused, before anything is written
+    for line in (*assumptions(command, prepared, len(table)), *(f"note: {w.message}" for w in noted)):
+        say(line)
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunLock(folder):
+        if not resume:
+            _describe(command, folder)
+        say(f"in {folder}")
+        try:
+            fitted = _learned(command, table, file, prepared, folder, say, quiet=quiet, began=began)
+        except KeyboardInterrupt:
+            click.echo(_stopped(command, folder), err=True)
+            raise click.exceptions.Exit(130) from None
+        fitted.predictor.save(folder / MODEL)
+        findings = _judged(command, table, fitted.predictor)
+        _record(command, folder, fitted, findings)
+        _report(command, table, fitted.predictor, findings, folder)
+    history = fitted.histories[0]
+    seconds = time.monotonic() - began
+    click.echo("\n".join(result_lines(findings, seconds, folder, folder / REPORT, history.sha256)))
+
+
+def _learned(
+    command: TableCommand,
+    table: Table,
+    file: dict[str, Any],
+    prepared: Prepared,
+    folder: Path,
+    say: Say,
+    *,
+    quiet: bool,
+    began: float,
+) -> Fitted:
+    plan, left = command.plan, _left(command, began)
+    trials: tuple[Any, ...] = ()
+    if command.search:
+        share = None if left is None else left * _SEARCHED
+        found = search(
+            plan, table, command.search, seconds=share, run_dir=folder / "search", told=say, prepared=prepared
+        )
+        plan, trials = found.plan, found.trials
+    for line in plan_lines(plan, command.reasons):
+        say(line)
+    fitted = fit_table(
+        plan, table, seconds=_left(command, began), callbacks=[] if quiet else [Progress()], run_dir=folder,
+        resume=True, told=say, file=file, prepared=prepared,
+    )  # fmt: skip
+    fitted.trials = trials
+    return fitted
+
+
+def _left(command: TableCommand, began: float) -> float | None:
+    """Seconds until the end, less those that test and report will need."""
+    if command.seconds is None:
+        return None
+    reserve = min(max(_SHARE * command.seconds, _LEAST_RESERVE), _MOST_RESERVE)
+    return max(command.seconds - reserve - (time.monotonic() - began), 0.0)
+
+
+def _describe(command: TableCommand, folder: Path) -> None:
+    with atomic_write(folder / TOML) as out:
+        out.write(command.to_toml().encode())
+    write_json(folder, CONFIG, command.to_json())
+
+
+def _judged(command: TableCommand, table: Table, predictor: Predictor) -> TableFindings:
+    plan = command.plan
+    known, test = parts_of(plan, table)
+    baselines = fit_baselines(predictor, table.take(known), plan.target, seed=plan.seed)
+    return examine_table(predictor, table.take(test), plan.target, baselines=baselines, seed=plan.seed)
+
+
+def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: TableFindings) -> None:
+    """``result.json``, ``history.jsonl``, ``environment.json``."""
+    import json
+
+    lines = [
+        json.dumps({"network": k, **row}, allow_nan=False) + "\n"
+        for k, history in enumerate(fitted.histories)
+        for row in history.lines()
+    ]
+    with atomic_write(folder / "history.jsonl") as file:
+        file.write("".join(lines).encode())
+    write_json(folder, "environment.json", read_json(folder / "networks" / "0", "environment.json"))
+    networks = [
+        {"epochs": len(h), "kept": h.kept, "val_loss": min(h["val_loss"].tolist()), "sha256": h.sha256}
+        for h in fitted.histories
+        if len(h)
+    ]
+    write_json(
+        folder,
+        RESULT,
+        {
+            "data": command.data,
+            **findings.figures(),
+            "learning_rate": fitted.plan.learning_rate,
+            "networks": networks,
+            "stopped": fitted.stopped,
+            "seconds": fitted.seconds,
+            "executor": fitted.histories[0].executor,
+            "trials": [dict(row) for row in fitted.trials],
+        },
+    )
+
+
+def _report(
+    command: TableCommand, table: Table, predictor: Predictor, findings: TableFindings, folder: Path
+) -> Path:
+    plan, result = command.plan, read_json(folder, RESULT)
+    known, _ = parts_of(plan, table)
+    history = predictor.network.history
+    learned = table.take(known)
+    settings = dict(replace(plan, learning_rate=result["learning_rate"]).rows())
+    return write_table_report(
+        folder / REPORT,
+        findings,
+        title=f"{Path(command.data).name}: {plan.target}",
+        columns=view_columns(learned, predictor.encoder, plan.target),
+        target=view_target(learned[plan.target], plan.target, findings.classes),
+        train_rows=len(learned),
+        history_rows=[] if history is None else history.rows,
+        kept=None if history is None else history.kept,
+        trials=result["trials"],
+        plan=list(settings.items()),
+        command=command.line,
+        environment=read_json(folder, "environment.json"),
+        sha256="" if history is None else history.sha256,
+    )
+
+
+def report_again(folder: Path, data: Path | None) -> Path:
+    """The report of a run, written anew from its model and its data. DataError where the data changed."""
+    command = TableCommand.from_json(read_json(folder, CONFIG), folder / CONFIG)
+    predictor = load(folder / MODEL)
+    if not isinstance(predictor, Predictor):
+        raise DataError(f"{folder / MODEL} is no model of a table; give the folder of a run on one")
+    where = Path(command.data) if data is None else data
+    if not where.is_file():
+        raise DataError(f"{where} is not there, on which the run was trained; name it with --data")
+    if digest_of(where) != command.sha256:
+        raise DataError(f"{where} is not the file on which the run was trained; give that one with --data")
+    table, _ = read_new(where, command.plan.kinds)
+    return _report(command, table, predictor, _judged(command, table, predictor), folder)
+
+
+def _stopped(command: TableCommand, folder: Path) -> str:
+    """What is left after Ctrl-C, and how to go on."""
+    again = shlex.join(["chainrule", "train", command.data, "--run-dir", str(folder), "--resume"])
+    return f"Interrupted. What was learned is saved in {folder}; go on with:\n  {again}"
