@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ _CELLS, _LEAST = 64, 5  # cells of a column, rows of one in each half
 _TESTED = 40_000
 _RARE, _MANY_GAPS = 0.1, 0.5
 _LONGEST = 60
+_SPACE = re.compile(r"[^\S\u00a0]+")  # but for what is there to keep a line whole
 
 
 def cut(text: object, length: int = _LONGEST) -> str:
@@ -33,7 +35,7 @@ def cut(text: object, length: int = _LONGEST) -> str:
     >>> cut("a\\nb"), cut("x" * 50, 5)
     ('a b', 'xxxx…')
     """
-    words = " ".join(str(text)[: 4 * length].split())
+    words = _SPACE.sub(" ", str(text)[: 4 * length]).strip()
     return words if len(words) <= length else words[: length - 1] + "…"
 
 
@@ -238,8 +240,8 @@ def warnings_of(columns: Iterable[ColumnView], target: TargetView) -> list[str]:
     """In words, the gravest first: columns that tell the target, what was left out, gaps, rare classes."""
     columns = list(columns)
     found = [
-        f"{cut(c.name)} alone tells {100 * c.alone:.1f} % of {cut(target.name)}: if it is known only once "
-        "the target is, leave it out, for then the scores here mean nothing."
+        f"{cut(c.name)} alone tells {100 * c.alone:.1f}\u00a0% of {cut(target.name)}: if it is known only "
+        "once the target is, leave it out, for then the scores here mean nothing."
         for c in columns
         if c.alone >= _TELLING
     ]
@@ -266,7 +268,7 @@ def _imbalance(target: TargetView) -> list[str]:
         return []
     return [
         f"The classes are unequal: {cut(rarest)} has {target.counts[rarest]:,} of {target.rows:,} rows "
-        f"({100 * share:.2g} %). The accuracy says little of it; look at its recall and precision."
+        f"({100 * share:.2g}\u00a0%). The accuracy says little of it; look at its recall and precision."
     ]
 
 

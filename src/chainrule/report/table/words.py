@@ -15,19 +15,19 @@ _OF_ONE = ("AUC", "average precision", "R²")
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in per cent.
+    r"""A share in per cent.
 
     >>> percent(0.1234), percent(float("nan"))
-    ('12.3 %', '–')
+    ('12.3\xa0%', '–')
     """
     return f"{100 * share:.{digits}f}\u00a0%" if share == share else "–"
 
 
 def figure(name: str, value: float) -> str:
-    """A score: shares in per cent, others as numbers.
+    r"""A score: shares in per cent, others as numbers.
 
     >>> figure("accuracy", 0.875), figure("AUC", 0.91234)
-    ('87.50 %', '0.9123')
+    ('87.50\xa0%', '0.9123')
     """
     if value != value:
         return "–"
