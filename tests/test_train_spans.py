@@ -12,7 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import ops
-from chainrule.errors import ConfigError
+from chainrule.errors import ConfigError, DivergenceError
 from chainrule.executors import EXECUTORS
 from chainrule.nn import BatchNorm, Dense, Dropout
 from chainrule.ops import relu
@@ -132,19 +132,72 @@ class Deciding(Callback):
     def __init__(self, how: str) -> None:
         self.how = how
 
-    def chunk(self, chunk: Any) -> bool:
-        return self.how == "chunk"
-
-    def epoch(self, end: Any) -> bool:
+    def epoch(self, end: Any) -> None:
         if self.how == "keep":
             end.keep()
-        return self.how == "epoch"
+        if self.how == "look":
+            end.state()
 
 
-@pytest.mark.parametrize("how", ["chunk", "epoch", "keep"])
+@pytest.mark.parametrize("how", ["look", "keep"])
 def test_whoever_steers_must_say_so(how):
     with pytest.raises(ConfigError, match="set steers = True"):
         prepared(1000, callbacks=[Deciding(how)]).run()
+
+
+class Stopping(Callback):
+    """Stops after an epoch, from one hook or the other."""
+
+    def __init__(self, epoch: int, how: str, steers: bool) -> None:
+        self.at, self.how, self.steers = epoch, how, steers
+
+    def chunk(self, chunk: Any) -> bool:
+        ends = (chunk.step + len(chunk.losses)) % PER_EPOCH == 0
+        return self.how == "chunk" and chunk.epoch == self.at and ends
+
+    def epoch(self, end: Any) -> bool:
+        return self.how == "epoch" and end.epoch == self.at
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("how", ["chunk", "epoch"])
+@pytest.mark.parametrize("epoch", [0, 4, EPOCHS - 1])
+def test_whoever_stops_within_a_span_stops_there(executor, how, epoch):
+    """State, history and what others were told are those of a fit that asked after every epoch."""
+    found = []
+    for steers in (True, False):
+        told = Told()
+        fit = prepared(1000, executor=executor, callbacks=[told, Stopping(epoch, how, steers)])
+        assert fit.spans == (not steers)
+        fit.run()
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in fit.history.rows]
+        state = {name: a.tobytes() for name, a in fit.state.items()}
+        found.append((rows, told.calls, fit.history.stopped, fit.history.kept, fit.history.sha256, state))
+    assert len(found[0][0]) == epoch + 1
+    assert found[0] == found[1]
+
+
+def test_what_goes_wrong_after_a_stop_never_happened():
+    """The loss explodes in an epoch that was run ahead; before it somebody stops."""
+    more = {"optimizer": cr.optim.SGD(1e5), "schedule": cr.optim.Constant(), "loss": "mean_squared_error"}
+    y = rng.normal(size=(50, 1)).astype("float32")
+    net = cr.Network(Dense(1), seed=2)
+
+    def fit(callback: Callback) -> Any:
+        asked = {"epochs": EPOCHS, "batch_size": 50, **more, "callbacks": [callback]}
+        fit = net._prepare(X, y, Request(**asked))
+        fit.chunk_steps = fit.pace = 1000
+        return fit
+
+    ahead = fit(Stopping(EPOCHS, "epoch", False))
+    with pytest.raises(DivergenceError):
+        ahead.run()
+    good = len(ahead.history.rows)
+    assert 0 < good < EPOCHS
+    found = [fit(Stopping(good - 1, "epoch", steers)) for steers in (True, False)]
+    hashes = {one.run().sha256 for one in found}
+    assert len(hashes) == 1
+    assert [len(one.history) for one in found] == [good, good]
 
 
 class Press(Callback):

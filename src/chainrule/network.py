@@ -101,7 +101,7 @@ class Network:
         if not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
             raise ConfigError(f"build takes the sizes of one sample, such as build(28, 28); got {shape}")
         specs = inputs or {"x": Spec(tuple(shape), as_dtype(dtype or self.dtype))}
-        return self._begin(Model(self.layer, specs, self.dtype))
+        return self._begin(Model.of(self.layer, specs, self.dtype))
 
     def _begin(self, model: Model) -> Network:
         """As if nothing had ever been learned."""
@@ -191,7 +191,7 @@ class Network:
         [1.0, 1.0]
         """
         if self.model is None:
-            self._begin(Model(self.layer, sample_specs(take_inputs(x, self.dtype)), self.dtype))
+            self._begin(Model.of(self.layer, sample_specs(take_inputs(x, self.dtype)), self.dtype))
 
         def forward(arrays: Mapping[str, Array]) -> dict[str, Array]:
             self._state.update(arrays)
@@ -345,7 +345,7 @@ class Network:
         specs = sample_specs(inputs) if stream is None else stream_specs(stream, self.dtype, self.model)
         model, state = self.model, self._state
         if model is None:
-            model = Model(self.layer, specs, self.dtype)
+            model = Model.of(self.layer, specs, self.dtype)
             state = model.initial(self.seed)
         fit: Fit | Solve
         if stream is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 from chainrule.errors import ConfigError, nearest
@@ -22,6 +23,7 @@ __all__ = [
     "State",
     "Work",
     "best",
+    "can_compile",
     "check",
     "compile",
     "decide",
@@ -93,7 +95,7 @@ def best(work: Work, steps: float = 1, programs: int = 1) -> tuple[str, str]:
     'reference'
     """
     name, reason = choose(work, steps, programs)
-    if name == "cpu" and not _can_compile():
+    if name == "cpu" and not can_compile():
         return "reference", "llvmlite, which compiling needs, is not installed"
     return name, reason
 
@@ -113,7 +115,8 @@ def plan_function(outputs: Sequence[Expr], inputs: Sequence[Expr], threads: int 
     return str(plan.plan_function(found, inputs, plan.wants_padding(found, inputs), threads))
 
 
-def _can_compile() -> bool:
+def can_compile() -> bool:
+    """Whether the executor cpu is there: whether llvmlite is installed, with LLVM for this processor."""
     from chainrule.executors.cpu.target import available
 
     return available()
@@ -152,7 +155,17 @@ def epoch(program: Program, *, executor: str = "auto", threads: int | None = Non
 
 
 def optimized(program: Program) -> Program:
-    """The same steps from simpler graphs."""
+    """The same steps from simpler graphs, made once for each program."""
+    found = _SIMPLER.get(program)
+    if found is None:
+        found = _SIMPLER[program] = _optimized(program)
+    return found
+
+
+_SIMPLER: weakref.WeakKeyDictionary[Program, Program] = weakref.WeakKeyDictionary()
+
+
+def _optimized(program: Program) -> Program:
     names, updates = list(program.outputs), list(program.updates)
     nodes = [*program.outputs.values(), *program.updates.values()]
     found = optimize(nodes if program.healthy is None else [*nodes, program.healthy])

@@ -26,14 +26,14 @@ from chainrule import nn, optim, train
 from chainrule.data.arrays import as_named
 from chainrule.data.tables import Table, TableEncoder
 from chainrule.errors import ConfigError, DataError
-from chainrule.executors import Array
+from chainrule.executors import Array, can_compile
 from chainrule.network import Network
 from chainrule.spec import Spec
 from chainrule.tasks import architecture, parameters
 from chainrule.tasks.inputs import Shown, is_table, rows_of, table_of
 from chainrule.tasks.monitor import CallbackSupportMixin, Monitor, with_callbacks
 from chainrule.tasks.predictor import predictor_of
-from chainrule.tasks.progress import Convergence, Progress, penalty
+from chainrule.tasks.progress import Convergence, Progress
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Target
 from chainrule.tasks.weights import folded
@@ -43,6 +43,7 @@ __all__ = ["BaseMLP"]
 
 _DENSE_LIMIT = 4 << 30  # bytes that a sparse X may take as a dense array
 _AUTO_BATCH = 200
+_WORTH_COMPILING = 100  # steps
 _DONE = ("gradient", "progress", "precision")  # how a solver that has converged ends
 
 
@@ -227,7 +228,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
                 callbacks=[watching, *self._callbacks()],
                 sample_weight=weight,
                 shuffle=self.shuffle,
-                executor=self.executor,
+                executor=self._executor(epochs * -(-len(X) // rows)),
                 threads=self._threads(),
                 warm_start=type(net.optimizer) is type(rule) and (incremental or self.warm_start),
                 verbose=int(self.verbose),
@@ -245,6 +246,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         given = self.callbacks
         return [] if given is None else [given] if isinstance(given, train.Callback) else list(given)
 
+    def _executor(self, steps: int) -> str:
+        """An estimator is rarely fitted once: what is compiled for the first of many fits, of a search or a
+        cross-validation, serves all of them. So it is compiled for fewer steps than one fit would need."""
+        worth = self.executor == "auto" and steps >= _WORTH_COMPILING and can_compile()
+        return "cpu" if worth else str(self.executor)
+
     def _threads(self) -> int | None:
         """One, where joblib already uses the processors for several fits."""
         if self.threads is not None:
@@ -255,10 +262,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         return 1 if backend.nesting_level else None
 
     def _watching(self, X: Array, held: Any, rule: Any, monitor: Monitor, epochs: int) -> Convergence:
-        net, at = self.network_, self._progress
+        at = self._progress
         sgd = self.solver == "sgd"
         solver = isinstance(rule, optim.Solver)
-        watching = Convergence(
+        return Convergence(
             at,
             tol=self.tol,
             patience=np.inf if solver and not self.early_stopping else self.n_iter_no_change,
@@ -266,13 +273,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             in_units=self._target.loss_in_units,
             score=None if held is None else self._scorer(*held),
             stops_by_score=bool(self.early_stopping and held is not None),
-            penalty=penalty(net.model.parameters, rule.l2) if rule.l2 and net.model else None,
             rate=self.learning_rate if sgd else "constant",
             power=self.power_t,
             first_rate=self.learning_rate_init if sgd and self.learning_rate_init != "auto" else 1.0,
+            told=(lambda end: monitor.epoch(end, over=at.epochs == epochs)) if monitor.context else None,
         )
-        watching.told = lambda end: monitor.epoch(end, over=at.epochs == epochs)
-        return watching
 
     def _scorer(self, X: Array, y: Array, weight: Array | None) -> Callable[[train.EpochEnd], float]:
         if self.scoring == "loss":

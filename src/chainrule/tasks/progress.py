@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
+from chainrule import train
 
-from chainrule import nn, train
-from chainrule.executors import Array
-
-__all__ = ["Convergence", "Progress", "penalty"]
+__all__ = ["Convergence", "Progress"]
 
 _SMALLEST_RATE = 1e-6  # of "adaptive": below it training ends, as in scikit-learn
 _DIVISOR = 5.0
@@ -44,7 +41,6 @@ class Convergence(train.Callback):
     parameters of the best score are kept.
 
     score      what an epoch's metrics and parameters are worth on the rows held out; None: there are none
-    penalty    what the parameters add to the loss
     in_units   writes a loss down in units of the target
     rows       learned from in one epoch
     rate       "constant"; "invscaling": η₀/(rows seen + 1)^power; "adaptive": η/5 instead of stopping
@@ -61,25 +57,25 @@ class Convergence(train.Callback):
         in_units: Callable[[float], float] = float,
         score: Callable[[train.EpochEnd], float] | None = None,
         stops_by_score: bool = False,
-        penalty: Callable[[Mapping[str, Array]], float] | None = None,
         rate: str = "constant",
         power: float = 0.5,
         first_rate: float = 1.0,
         told: Callable[[train.EpochEnd], bool] | None = None,
     ) -> None:
         self.progress, self.tol, self.patience, self.rows = progress, tol, patience, rows
-        self.score, self.stops_by_score, self.penalty = score, stops_by_score, penalty
+        self.score, self.stops_by_score = score, stops_by_score
         self.in_units = in_units
         self.rate, self.power, self.first_rate, self.told = rate, power, first_rate, told
         self.divided = 1.0
         self.converged = False
+        self.steers = score is not None or told is not None or rate != "constant"
 
     def begin(self, start: train.Start) -> None:
         self.progress.epochs = 0
 
     def epoch(self, end: train.EpochEnd) -> bool:
         at = self.progress
-        loss = end.metrics["loss"] + (self.penalty(end.state()) if self.penalty else 0.0)
+        loss = end.objective
         at.losses.append(self.in_units(loss))
         at.epochs += 1
         at.seen += self.rows
@@ -126,14 +122,3 @@ class Convergence(train.Callback):
         if self.rate == "invscaling" and self.progress.seen:
             return float((self.progress.seen + 1) ** -self.power)
         return self.divided
-
-
-def penalty(parameters: Mapping[str, nn.Parameter], l2: float) -> Callable[[Mapping[str, Array]], float]:
-    """½α Σ‖W‖² over the weights."""
-    names = [name for name, p in parameters.items() if p.role in ("weight", "embedding")]
-
-    def of(state: Mapping[str, Array]) -> float:
-        with np.errstate(over="ignore", invalid="ignore"):  # divergence is told elsewhere
-            return 0.5 * l2 * sum(float(np.vdot(state[n], state[n])) for n in names)
-
-    return of

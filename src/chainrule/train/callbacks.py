@@ -87,6 +87,7 @@ class Chunk:
 class EpochEnd:
     """An epoch, done. ``metrics`` holds "loss", "learning_rate", "seconds", the metrics, and "val_…" of each.
 
+    ``objective`` is the mean of what was made smaller in its steps: the loss with all penalties.
     ``keep()`` marks the present parameters as those that the fit returns; ``state()`` lends them, with the
     running statistics, by name: to be read before the next step, never changed.
     """
@@ -96,14 +97,15 @@ class EpochEnd:
     metrics: Mapping[str, float]
     keep: Callable[[], None]
     state: Callable[[], Mapping[str, Array]] = dict
+    objective: float = 0.0
 
 
 class Callback:
     """Base of everything that watches a fit. Hooks answer True to stop it; all others mean "go on".
 
-    steers    whether it may stop the fit, keep parameters or change the learning rate. One that only looks on
-              sets it to False: then several epochs of a small network may run in one go, and it is told of
-              each, in order, when they are done.
+    steers    whether it keeps or looks at parameters, or changes the learning rate. One that only looks on,
+              or stops the fit, sets it to False: then several epochs of a small network may run in one go,
+              and it is told of each, in order, when they are done; where it stops, those after it are undone.
     """
 
     watch: tuple[Watch, ...] = ()

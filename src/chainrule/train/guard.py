@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from chainrule.executors import Array
-from chainrule.train.divergence import Failure, Steps
+from chainrule.train.divergence import Failure, Steps, spoiled
 from chainrule.train.state import snapshot
 from chainrule.train.trail import Trail
 
@@ -64,6 +64,16 @@ class Guard:
         """Looks at the state."""
         if self.trail is not None and self.trail.spoils(self.state):
             self.fail(self.trail.stop, first_loss)
+        self.trail = None
+
+    def go_back(self, step: int, first_loss: float) -> None:
+        """To the state before a step of the trail, which is looked at, too."""
+        if self.trail is None or self.trail.stop == step:
+            return
+        state = self.trail.state_at(step)
+        if spoiled(self.trail.start, state):
+            self.fail(step, first_loss)
+        self.state.update(state)
         self.trail = None
 
     def rescue(self) -> None:

@@ -18,6 +18,7 @@ from chainrule.ops import cast, full_like, guard, is_finite, where
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
 from chainrule.train.callbacks import Watch
+from chainrule.train.once import Once, described
 
 __all__ = ["Model", "Objective"]
 
@@ -35,11 +36,24 @@ class Model:
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
     buffers: dict[str, nn.Buffer] = field(default_factory=dict)
     batch_statistics: bool = False
+    once: Once = field(default_factory=lambda: Once(_GRAPHS), repr=False)  # what is made of it
+
+    @staticmethod
+    def of(layer: Any, inputs: dict[str, Spec], dtype: np.dtype) -> Model:
+        """A new model, or the one that was made of an equal configuration: it holds no arrays."""
+        shapes = {name: f"{s.dtype} {s.shape}" for name, s in inputs.items()}
+        return _MODELS(described(layer, shapes, dtype.name), lambda: Model(layer, inputs, dtype))
 
     def __post_init__(self) -> None:
         _, run = self.trace(self.batch_inputs(2), training=True)
         self.parameters, self.buffers = dict(run.parameters), dict(run.buffers)
         self.batch_statistics = run.uses_batch_statistics
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "once": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, once=Once(_GRAPHS))
 
     def initial(self, seed: int) -> dict[str, Array]:
         """First values of parameters and buffers by name."""
@@ -64,6 +78,10 @@ class Model:
             self.layer, given, training=training, dtype=self.dtype, known=known or None, **inputs
         )
         return (found if isinstance(found, dict) else {SINGLE: found}), run
+
+
+_GRAPHS = 16  # of each of them
+_MODELS = Once(16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +139,17 @@ class Objective:
             raise ConfigError("this objective has no optimizer: it can be evaluated, not trained")
         return self.optimizer
 
+    def _once(self, what: str, batch: int, make: Callable[[], Program]) -> Program:
+        """A program for so many rows, made once for objectives that are alike."""
+        shapes = {name: f"{s.dtype} {s.shape}" for name, s in self.targets.items()}
+        parts = self.losses, self.metrics, shapes, self.optimizer, self.masks
+        return self.model.once(described(what, batch, *parts), make)
+
     def evaluation(self, batch: int) -> Program:
         """Weighted sums of the loss and metrics over a batch, in inference mode."""
+        return self._once("evaluation", batch, lambda: self._evaluation(batch))
+
+    def _evaluation(self, batch: int) -> Program:
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         outputs, run = self.model.trace(x, training=False)
         weight = input("weight", (batch,), self.model.dtype)
@@ -133,6 +160,11 @@ class Objective:
 
     def training(self, batch: int, watches: Sequence[Watch] = ()) -> Program:
         """One step: forward, backward, update; the loss is the batch's weighted mean plus penalties."""
+        if watches:
+            return self._training(batch, watches)
+        return self._once("training", batch, lambda: self._training(batch, ()))
+
+    def _training(self, batch: int, watches: Sequence[Watch]) -> Program:
         rule, step = self.rule, self._forward(batch)
         if isinstance(rule, optim.Solver):
             raise ConfigError(f"{type(rule).__name__} takes no steps on batches; it has a loop of its own")
@@ -157,6 +189,9 @@ class Objective:
     def whole(self, batch: int) -> Program:
         """The mean loss of a batch with penalties, and its gradient (``"gradient:…"``), without any update:
         what a solver asks for."""
+        return self._once("whole", batch, lambda: self._whole(batch))
+
+    def _whole(self, batch: int) -> Program:
         step = self._forward(batch)
         trained = {name: step.θ[name] for name in optim.settings(self.rule, self.model.parameters)}
         g = gradient(step.delivered["objective"], list(trained.values()))

@@ -218,7 +218,7 @@ class Solve:
         self.history.rows.append({"epoch": at.epoch, **row})
         at.epoch += 1
         chunk = Chunk(at.epoch - 1, at.epoch - 1, np.array([means["loss"]]), now.step, len(self.data))
-        end = EpochEnd(at.epoch - 1, at.epoch, row, self._keep, self._present)
+        end = EpochEnd(at.epoch - 1, at.epoch, row, self._keep, self._present, now.value)
         answers = [c.chunk(chunk) for c in self.callbacks] + [c.epoch(end) for c in self.callbacks]
         return any(answers)
 

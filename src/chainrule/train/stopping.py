@@ -93,7 +93,7 @@ class EarlyStopping(_Monitor):
         restore: bool = True,
     ) -> None:
         super().__init__(metric, patience, min_delta, mode)
-        self.restore = restore
+        self.restore = self.steers = restore
 
     def epoch(self, end: EpochEnd) -> bool:
         if self.improved(end) and self.restore:

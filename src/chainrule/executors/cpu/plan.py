@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,17 @@ class Plan:
 
 
 def plan_program(program: Program, threads: int | None = None) -> Plan:
-    """The plan of a step. A state that cannot be replaced where it lies is copied in the end."""
+    """The plan of a step, made once. A state that cannot be replaced where it lies is copied in the end."""
+    known, key = _PLANS.setdefault(program, {}), (threads, thread_limit())
+    if key not in known:
+        known[key] = _plan(program, threads)
+    return known[key]
+
+
+_PLANS: weakref.WeakKeyDictionary[Program, dict[tuple[int | None, int], Plan]] = weakref.WeakKeyDictionary()
+
+
+def _plan(program: Program, threads: int | None) -> Plan:
     count = len(program.outputs)
     nodes = [*program.outputs.values(), *program.updates.values()]
     lowered = lower(nodes if program.healthy is None else [*nodes, program.healthy])
