@@ -182,6 +182,25 @@ def test_worst_mistakes_are_the_rows_themselves(tmp_path: Path) -> None:
         assert x == pytest.approx(fit.table["x"].iloc[300 + row], rel=1e-4)
 
 
+def test_mistakes_say_which_row_of_the_whole_table_they_are(tmp_path: Path) -> None:
+    fit = fitted("number")
+    key = [f"K{i:04d}" for i in range(len(fit.table))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit.model.fit(fit.table.assign(key=key)[:300], fit.y[:300])
+    predictor, table = predictor_of(fit.model), as_table(fit.table.assign(key=key, y=fit.y))
+    numbers = np.arange(499, 299, -1)
+    found = examine_table(predictor, table.take(numbers), "y", numbers=numbers, top=0)
+    columns = view_columns(table, predictor.encoder, "y")
+    path = write_table_report(tmp_path / "r.html", found, columns=columns)
+    text = path.read_text(encoding="utf-8").split("Worst mistakes</h2>")[1]
+    first = re.findall(r"<td[^>]*>(.*?)</td>", text)
+    worst = int(numbers[found.worst(1)[0]])
+    assert first[0] == f"{worst + 1}"
+    assert first[4] == key[worst]
+    assert "in the whole table" in text
+
+
 def test_a_model_from_a_file_gives_the_same_page(tmp_path: Path) -> None:
     fit = fitted("three")
     text, _ = reported(fit, tmp_path / "a.html")
@@ -227,6 +246,7 @@ def test_everything_a_run_knows_is_told(tmp_path: Path) -> None:
         {"hidden": "64, 32", "val_loss": 0.5, "seconds": 1.5},
         {"hidden": "8", "val_loss": 0.4, "seconds": 1.0},
     ]
+    trials += [{"hidden": "4", "val_loss": 0.6 + i, "seconds": 1.0} for i in range(3)]
     trials.append({"hidden": "broken", "val_loss": None, "seconds": None})
     path = write_table_report(
         tmp_path / "r.html",
@@ -236,6 +256,7 @@ def test_everything_a_run_knows_is_told(tmp_path: Path) -> None:
         train_rows=300,
         history_rows=rows,
         kept=6,
+        networks=3,
         trials=trials,
         plan=[("hidden", (64, 32)), ("batch size", 32)],
         command="chainrule train table.csv --target y",
@@ -247,7 +268,8 @@ def test_everything_a_run_knows_is_told(tmp_path: Path) -> None:
     words = Page(path.read_text(encoding="utf-8")).words
     for wanted in (
         "500 validation rows", "of 300 rows", "Of 9 epochs the parameters after epoch 7 were kept",
-        "Learning rate", "best so far", "Of 3 trials the 2 best are shown", "(64, 32)", "chainrule train table.csv --target y",
+        "Learning rate", "best so far", "the first of 3 networks",
+        "Of 6 trials the 5 best are shown", "(64, 32)", "chainrule train table.csv --target y",
         "numpy 2.0", "abc123", "41.3 s", "The rows were parted 60 : 20 : 20.",
     ):  # fmt: skip
         assert wanted in words, wanted

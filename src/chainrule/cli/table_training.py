@@ -147,7 +147,9 @@ def _judged(command: TableCommand, table: Table, predictor: Predictor) -> TableF
     plan = command.plan
     known, test = parts_of(plan, table)
     baselines = fit_baselines(predictor, table.take(known), plan.target, seed=plan.seed)
-    return examine_table(predictor, table.take(test), plan.target, baselines=baselines, seed=plan.seed)
+    return examine_table(
+        predictor, table.take(test), plan.target, numbers=test, baselines=baselines, seed=plan.seed
+    )
 
 
 def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: TableFindings) -> None:
@@ -200,6 +202,7 @@ def _report(
         train_rows=len(learned),
         history_rows=[] if history is None else history.rows,
         kept=None if history is None else history.kept,
+        networks=len(result["networks"]),
         trials=result["trials"],
         plan=list(settings.items()),
         command=command.line,

@@ -33,7 +33,7 @@ th, td {{ text-align: left; padding: 6px 14px; border-bottom: 1px solid var(--li
 th {{ color: var(--muted); font-weight: 600 }}
 td.figure, th.figure {{ text-align: right; white-space: nowrap }}
 .note {{ color: var(--muted); font-size: 13px }}
-td > .note {{ max-width: 34ch }}
+td > .note {{ min-width: 17ch; max-width: 34ch }}
 .whole {{ white-space: nowrap }}
 .beware {{ max-width: 68ch; margin: 16px 0; padding: 10px 16px 10px 34px; background: var(--paper) }}
 .beware {{ border: 1px solid var(--line); border-left: 4px solid #c25400; border-radius: 8px }}
@@ -42,6 +42,11 @@ td > .note {{ max-width: 34ch }}
   body {{ background: #fff; font-size: 11pt }}
   main {{ padding: 0; max-width: none }}
   h2 {{ break-after: avoid }}
+  .rows {{ overflow: visible }}
+  table {{ font-size: 8.5pt }}
+  th, td {{ padding: 3px 7px }}
+  td > .note {{ min-width: 0; font-size: 7.5pt }}
+  .drawings > svg[width="478"] {{ max-width: calc(50% - 8px) }}
   .drawings > svg, tr, .facts, .beware {{ break-inside: avoid }}
 }}
 """

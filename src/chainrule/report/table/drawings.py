@@ -94,12 +94,15 @@ def _column(rows: Rows, name: str) -> Points:
 
 def trials(rows: Rows, score: str) -> Markup:
     """The score of every trial, and the best so far."""
-    points = [(float(i), float(r[score])) for i, r in enumerate(rows, 1) if r.get(score) is not None]
-    best = np.minimum.accumulate([y for _, y in points]).tolist() if points else []
-    steps = [(x, y) for (x, _), y in zip(points, best, strict=True)]
-    title = f"Trials: {score.replace('_', ' ')}"
-    series = {"trial": points, "best so far": steps}
-    return svg.line_chart(series, title=title, x_label="trial", **_SIZE)
+    points = [(float(i), float(r[score])) for i, r in enumerate(rows, 1)]
+    best = np.minimum.accumulate([y for _, y in points]).tolist()
+    alone = [point for x, y in points for point in ((x, y), (x, float("nan")))]  # dots, not a line
+    series = {"best so far": [(x, y) for (x, _), y in zip(points, best, strict=True)], "trial": alone}
+    return svg.line_chart(series, title=f"Trials: {_said(score)}", x_label="trial", **_SIZE)
+
+
+def _said(name: str) -> str:
+    return {"val_loss": "validation loss"}.get(name, name.replace("_", " "))
 
 
 # ------------------------------------------------------------------ classes
@@ -207,7 +210,7 @@ def importance(findings: TableFindings) -> Markup:
     spreads = dict(zip(means, (i.deviation for i in top), strict=True))
     what = "log loss" if findings.classifies else "RMSE"
     title = f"Rise of the {what} when shuffled"
-    return svg.bar_chart(means, spreads=spreads, title=title, width=2 * WIDTH + 16.0)
+    return svg.bar_chart(means, spreads=spreads, title=title, width=WIDTH)
 
 
 def dependences(findings: TableFindings) -> list[Markup]:

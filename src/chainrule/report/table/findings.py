@@ -56,6 +56,7 @@ class TableFindings:
     bounds       of a regression that learned quantiles or a deviation: level → (n,), the number below which
                  that share of the truth should lie
     importance   of every column, the most important first;  dependence: of the first few
+    numbers      (n,) of the rows in the whole table, from 0; None where these are the whole
     """
 
     task: str
@@ -70,6 +71,7 @@ class TableFindings:
     dependence: tuple[Dependence, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     notes: Notes = field(default_factory=Notes)
+    numbers: Array | None = None
     without_truth: int = 0
     parameters: int = 0
 
@@ -199,6 +201,7 @@ def examine_table(
     target: str,
     *,
     part: str = "test",
+    numbers: Any = None,
     baselines: Sequence[Baseline] = (),
     seed: int = 0,
     importance_rows: int | None = None,
@@ -208,6 +211,7 @@ def examine_table(
 
     table            with the target among its columns; rows without a truth are left out, and counted
     part             what the rows are, for words
+    numbers          where the rows stand in the table that they were taken from, from 0
     baselines        of :func:`fit_baselines`, asked about the same rows
     importance_rows  that permutation importance is computed on, at most; without it those that take a few
                      seconds
@@ -240,6 +244,7 @@ def examine_table(
         dependence=tuple(dependence(rows, name, seed=seed) for name in shown),
         comparisons=tuple(_compared(b, rows, truth, answer) for b in baselines),
         notes=rows.notes,
+        numbers=None if numbers is None else np.asarray(numbers)[present],
         without_truth=int(len(present) - present.sum()),
         parameters=0 if network is None else sum(p.spec.size for p in network.parameters.values()),
     )

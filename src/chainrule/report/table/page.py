@@ -38,6 +38,7 @@ def write_table_report(
     train_rows: int = 0,
     history_rows: Rows = (),
     kept: int | None = None,
+    networks: int = 1,
     trials: Rows = (),
     plan: Sequence[tuple[str, object]] = (),
     command: str = "",
@@ -54,6 +55,7 @@ def write_table_report(
     train_rows    from which was learned
     history_rows  a dict for every epoch: "loss", "val_loss", "learning_rate", other metrics and their "val_…"
     kept          the epoch, from 0, whose parameters were kept
+    networks      how many are averaged; ``history_rows`` and ``kept`` are the first one's
     trials        of a search, a dict of plain values each; "score" or "val_loss" is what was compared, lower
                   is better
     plan          what decided the fit, as (name, value)
@@ -66,11 +68,11 @@ def write_table_report(
     parts = [
         sections.summary(findings, figures or {}),
         *sections.data(findings, columns, target, said),
-        *sections.learning(history_rows, kept, trials),
+        *sections.learning(history_rows, kept, networks, trials),
         sections.right_and_wrong(findings),
         *sections.compared(findings),
         *sections.columns_of(findings),
-        *sections.mistakes(findings),
+        *sections.mistakes(findings, [c.name for c in columns if c.kind == "identifier"]),
         *sections.reproduce(plan, command, environment or {}, sha256),
     ]
     text = svg.page(title or title_of(findings), parts, lead=lead(findings, train_rows))

@@ -30,7 +30,7 @@ Section = tuple[str, list[str]]
 Rows = Sequence[Mapping[str, Any]]
 
 _COLUMNS = 40
-_TRIALS = 30
+_TRIALS, _DRAWN = 30, 4
 _CLASSES = 40
 _MISTAKES = 15
 _CELLS = 8  # columns of a mistake
@@ -119,7 +119,7 @@ def _met(findings: TableFindings) -> list[str]:
 # ------------------------------------------------------------------ how it learned
 
 
-def learning(rows: Rows, kept: int | None, trials: Rows) -> list[Section]:
+def learning(rows: Rows, kept: int | None, networks: int, trials: Rows) -> list[Section]:
     """Curves over epochs; the trials of a search."""
     parts: list[str] = list(drawings.curves(rows, kept)) if len(rows) > 1 else []
     judged = bool(rows) and any(name.startswith("val_") for name in rows[0])
@@ -128,6 +128,8 @@ def learning(rows: Rows, kept: int | None, trials: Rows) -> list[Section]:
             f"Of {len(rows):,} epochs the parameters after epoch {kept + 1:,} were kept, by the validation "
             "rows, from which nothing is learned."
         )
+    if parts and networks > 1:
+        parts.append(f"These are the curves of the first of {networks:,} networks, which are averaged.")
     if trials:
         parts += _tried(trials)
     return [("How it learned", parts)] if parts else []
@@ -138,8 +140,9 @@ def _tried(trials: Rows) -> list[str]:
     score = next((n for n in ("score", "val_loss", "validation loss", "loss") if n in names), None)
     rows = [row for row in trials if score is None or _is_number(row.get(score))]
     parts: list[str] = []
-    if score is not None and len(rows) > 1:
-        parts.append(drawings.trials(rows, score))
+    if score is not None:
+        if len(rows) >= _DRAWN:
+            parts.append(drawings.trials(rows, score))
         rows = sorted(rows, key=lambda row: float(row[score]))
     cells = [[_cell(row.get(name)) for name in names] for row in rows[:_TRIALS]]
     parts.append(svg.table([cut(n.replace("_", " "), 40) for n in names], cells))
@@ -261,12 +264,13 @@ def columns_of(findings: TableFindings) -> list[Section]:
     return [("Which columns it relies on", parts)]
 
 
-def mistakes(findings: TableFindings) -> list[Section]:
-    """The rows on which it was most wrong, themselves."""
+def mistakes(findings: TableFindings, identifiers: Sequence[str] = ()) -> list[Section]:
+    """The rows on which it was most wrong, themselves; with the columns that only say which row it is."""
     found = findings.worst(_MISTAKES).tolist()
     if not found:
         return []
-    names = [i.column for i in findings.importance][:_CELLS]
+    keys = [name for name in identifiers if name in findings.table][:2]
+    names = [*keys, *(i.column for i in findings.importance[: _CELLS - len(keys)])]
     if findings.classifies:
         wrong = int((findings.predicted != findings.truth).sum())
         head = ["row", "true", "predicted", "probability of the truth", *names]
@@ -274,11 +278,13 @@ def mistakes(findings: TableFindings) -> list[Section]:
     else:
         head = ["row", "true", "predicted", "residual", *names]
         words = "The rows with the largest residuals."
-    cells = [[f"{row + 1:,}", *_judged(findings, row), *_values(findings, row, names)] for row in found]
-    more = f", {len(names)} of {len(findings.importance)} columns, the most important first"
-    tail = more if len(findings.importance) > len(names) else ""
+    numbers = np.arange(len(findings)) if findings.numbers is None else findings.numbers
+    where = f"among the {findings.part} rows" if findings.numbers is None else "in the whole table"
+    more = len(findings.importance) - len(names) + len(keys)
+    tail = f"; {more:,} less important columns are not shown" if more > 0 else ""
+    cells = [[f"{numbers[r] + 1:,}", *_judged(findings, r), *_values(findings, r, names)] for r in found]
     table = svg.table([cut(h, 30) for h in head], cells, figures=(0,))
-    return [("Worst mistakes", [words + f" Rows are counted among those examined{tail}.", table])]
+    return [("Worst mistakes", [f"{words} Rows are counted from 1 {where}{tail}.", table])]
 
 
 def _judged(findings: TableFindings, row: int) -> list[str]:
@@ -342,7 +348,7 @@ def reproduce(
 ) -> list[Section]:
     """What it takes to have the same again."""
     rows: list[tuple[str, object]] = [("command", command)] if command else []
-    rows += [(cut(name), cut(value, 400)) for name, value in plan]
+    rows += [(cut(name), cut(value, 2000)) for name, value in plan]
     if environment:
         rows.append(("environment", ", ".join(f"{k} {v}" for k, v in environment.items())))
     rows += [("SHA-256 of the final weights", sha256)] if sha256 else []
