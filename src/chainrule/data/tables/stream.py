@@ -272,7 +272,8 @@ def stream_table(
     if not features:
         raise DataError(f"beside {target!r} there is no column to learn from; give one")
     known = Profile(features, profile.rows, profile.sample, profile.described)
-    encoder = choose_encoders(known, kinds=asked, scaling=scaling, embed_from=embed_from)
+    said = {name: kind for name, kind in asked.items() if name not in taken}
+    encoder = choose_encoders(known, kinds=said, scaling=scaling, embed_from=embed_from)
     found, learned = _target(profile[target], task)
     state = encoder.fit(known)
     return Stream(
