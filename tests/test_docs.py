@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "guide.md"
 FILES = ROOT / "docs" / "files.md"
 ESTIMATORS = ROOT / "docs" / "estimators.md"
+REPORT = ROOT / "docs" / "report.md"
 ARROW = re.compile(r"# → (.+)$")
 NAMES: dict[str, Any] = {name: getattr(cr, name) for name in ("data", "losses", "nn", "ops", "optim")}
 
@@ -53,7 +54,7 @@ def matches(said: str, printed: str) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:Maximum iterations")  # of an estimator, in a short example
-@pytest.mark.parametrize("path", [ROOT / "README.md", GUIDE, FILES, ESTIMATORS], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [ROOT / "README.md", GUIDE, FILES, ESTIMATORS, REPORT], ids=lambda p: p.name)
 def test_the_blocks_of_a_page_run_in_order(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "page"}
