@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html.parser
 import re
+import subprocess
+import sys
 import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -313,3 +315,25 @@ def test_one_row_and_one_class_of_truths_give_a_page(tmp_path: Path) -> None:
     regressor = fitted("number")
     table_report(regressor.model, regressor.table[300:301], regressor.y[300:301], tmp_path / "r.html")
     assert "Residuals" in Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
+
+
+_ALONE = """
+import sys
+for name in ("sklearn", "pandas", "scipy", "narwhals", "pyarrow"):
+    sys.modules[name] = None
+import numpy as np
+from chainrule import load
+from chainrule.report import table_report
+X = {"x": np.linspace(-1, 1, 40), "word": ["a", "b"] * 20, "gap": [None, 1.0] * 20}
+X["when"] = np.datetime64("2024-01-01") + np.arange(40)
+found = table_report(load(sys.argv[1]), X, ["no", "yes"] * 20, sys.argv[2], train=(X, ["no", "yes"] * 20))
+print(len(found.comparisons))
+"""
+
+
+def test_a_report_of_a_model_from_a_file_needs_numpy_alone(tmp_path: Path) -> None:
+    predictor_of(fitted("two").model).save(tmp_path / "model.safetensors")
+    command = [sys.executable, "-c", _ALONE, str(tmp_path / "model.safetensors"), str(tmp_path / "r.html")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
+    assert (tmp_path / "r.html").is_file()

@@ -114,9 +114,9 @@ def _beside(findings: TableFindings) -> list[str]:
     found = [f"{_subject(c)} {figure(key, c.scores[key])}" for c in findings.comparisons]
     if not found:
         return []
-    verb = "right" if findings.classifies else "off (root mean square)"
+    verb = "get right" if findings.classifies else "are off by"
     return [
-        f"Simpler models, {verb}: {listed(found)}.",
+        f"Simpler models {verb}: {', '.join(found)}.",
         _verdict(findings.comparisons[-1], findings.classifies),
     ]
 
