@@ -15,10 +15,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import mean_poisson_deviance, r2_score
-from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from chainrule import losses, nn, ops, optim, train
@@ -671,29 +669,6 @@ def test_copies_predict_the_same() -> None:
     assert "MLPClassifier" in model._repr_html_()
     again = pickle.loads(pickle.dumps(model)).set_params(warm_start=True).fit(x, y)
     assert len(again.loss_curve_) == 2 * len(model.loss_curve_)
-
-
-@pytest.mark.long
-def test_a_search_on_two_processes_is_that_on_one() -> None:
-    x, y = table(150)
-    found = []
-    for jobs in (1, 2):
-        pipeline = make_pipeline(StandardScaler(), MLPClassifier(max_iter=40, random_state=0))
-        grid = {"mlpclassifier__hidden_layer_sizes": [(5,), (20,)], "mlpclassifier__alpha": [1e-4, 1.0]}
-        search = GridSearchCV(pipeline, grid, cv=3, n_jobs=jobs).fit(x, y)
-        found.append((search.cv_results_["mean_test_score"], search.predict_proba(x)))
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    np.testing.assert_array_equal(found[0][1], found[1][1])
-
-
-def test_inside_of_joblibs_workers_there_is_one_thread() -> None:
-    joblib = pytest.importorskip("joblib")
-    assert MLPClassifier()._threads() is None
-    inside = joblib.Parallel(n_jobs=2, backend="threading")(
-        joblib.delayed(MLPClassifier()._threads)() for _ in "ab"
-    )
-    assert inside == [1, 1]
-    assert MLPClassifier(threads=2)._threads() == 2
 
 
 def test_sparse_columns() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -259,7 +260,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         from joblib.parallel import get_active_backend
 
         backend, _ = get_active_backend()
-        return 1 if backend.nesting_level else None
+        return 1 if backend.nesting_level or _is_dask_worker() else None
 
     def _watching(self, X: Array, held: Any, rule: Any, monitor: Monitor, epochs: int) -> Convergence:
         at = self._progress
@@ -404,6 +405,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
 _FLOATS = (np.float64, np.float32)
 _FIRST = np.arange(1)
+
+
+def _is_dask_worker() -> bool:
+    """Whether this runs as a task of Dask, of which joblib does not tell."""
+    dask = sys.modules.get("distributed.worker")
+    try:
+        return dask is not None and dask.get_worker() is not None
+    except ValueError:  # what it raises elsewhere
+        return False
 
 
 def _heavy(X: Array, y: Array, weight: Array) -> tuple[Array, Array, Array | None]:
