@@ -46,7 +46,7 @@ td > .note {{ min-width: 17ch; max-width: 34ch }}
   table {{ font-size: 8.5pt }}
   th, td {{ padding: 3px 7px }}
   td > .note {{ min-width: 0; font-size: 7.5pt }}
-  .drawings > svg[width="478"] {{ max-width: calc(50% - 8px) }}
+  .drawings > svg[width="478"] {{ max-width: calc(50% - 11px) }}
   .drawings > svg, tr, .facts, .beware {{ break-inside: avoid }}
 }}
 """

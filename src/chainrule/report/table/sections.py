@@ -281,7 +281,7 @@ def mistakes(findings: TableFindings, identifiers: Sequence[str] = ()) -> list[S
     numbers = np.arange(len(findings)) if findings.numbers is None else findings.numbers
     where = f"among the {findings.part} rows" if findings.numbers is None else "in the whole table"
     more = len(findings.importance) - len(names) + len(keys)
-    tail = f"; {more:,} less important columns are not shown" if more > 0 else ""
+    tail = f"; less important columns not shown: {more:,}" if more > 0 else ""
     cells = [[f"{numbers[r] + 1:,}", *_judged(findings, r), *_values(findings, r, names)] for r in found]
     table = svg.table([cut(h, 30) for h in head], cells, figures=(0,))
     return [("Worst mistakes", [f"{words} Rows are counted from 1 {where}{tail}.", table])]
