@@ -272,10 +272,10 @@ def test_senseless_arguments_are_named(call, name):
 
 def test_available_lists_what_exists():
     entries = datasets.available()
-    assert {entry.name for entry in entries} == {"mnist", *TOYS}
+    assert {entry.name for entry in entries} == {"mnist", "flats", *TOYS}
     assert all(callable(getattr(datasets, entry.name)) for entry in entries)
     for entry in entries:
-        if entry.name != "mnist":
+        if entry.name in TOYS:
             x, y = TOYS[entry.name](n=8)
             assert entry.columns == x.shape[1]
             assert ("regression" in entry.task) == (y.dtype == np.float32)
@@ -292,3 +292,24 @@ def test_available_says_where_mnist_is(monkeypatch, tmp_path):
         assert datasets.available()[0].where == "not downloaded"
         (tmp_path / "mnist" / file.name).touch()
     assert datasets.available()[0].where == str(tmp_path / "mnist")
+
+
+def test_flats_are_a_table_of_every_kind_of_column():
+    table = datasets.flats(3000, seed=4)
+    assert entry_of("flats").columns == len(table) - 1
+    again, others = datasets.flats(3000, seed=4), datasets.flats(3000, seed=5)
+    assert {len(column) for column in table.values()} == {3000}
+    assert all(np.array_equal(table[k], again[k], equal_nan=table[k].dtype.kind == "f") for k in table)
+    assert not np.array_equal(table["rent"], others["rent"])
+    assert {column.dtype.kind for column in table.values()} == {"i", "f", "M", "O"}
+    assert np.isnan(table["size"]).any()
+    assert None in table["heating"].tolist()
+    per_metre = table["rent"] / table["size"]
+    by_condition = [
+        np.nanmean(per_metre[table["condition"] == c]) for c in ("poor", "fair", "good", "excellent")
+    ]
+    assert by_condition == sorted(by_condition), "the better the dearer"
+
+
+def entry_of(name):
+    return next(entry for entry in datasets.available() if entry.name == name)

@@ -3,23 +3,70 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chainrule.cli.command import FILE, TrainCommand
-from chainrule.cli.options import debug_option, examples, model_file
+from chainrule.cli.options import Name, Whole, debug_option, examples, model_file
 
-__all__ = ["datasets", "report", "summary"]
+if TYPE_CHECKING:
+    from chainrule.data.tables import Table
+
+__all__ = ["MADE", "datasets", "report", "summary"]
+
+MADE = ("blobs", "circles", "flats", "moons", "sines", "spirals", "xor")
+"""Data sets that are made on demand, and can be written as tables."""
 
 
 @click.command(
     epilog=examples(
-        "chainrule datasets", 'python -c "import chainrule as cr; print(cr.datasets.spirals(200))"'
+        "chainrule datasets",
+        "chainrule datasets flats -o flats.csv                  a made-up table to try things on",
+        "chainrule datasets moons --rows 500 --seed 1 -o moons.csv",
     )
 )
+@click.argument("name", type=Name("data set", MADE), required=False)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), metavar="FILE",
+    help="Where NAME is written: .csv, .tsv, .parquet, .feather, .xlsx; - is standard output, the default.",
+)  # fmt: skip
+@click.option("--rows", type=Whole(1), metavar="N", help="Of NAME; default: as its function has.")
+@click.option("--seed", type=Whole(0), default=0, metavar="N", help="Of NAME; default: 0.")
 @debug_option
-def datasets() -> None:
-    """List the data sets, and where they are."""
+def datasets(name: str | None, output: Path | None, rows: int | None, seed: int) -> None:
+    """List the data sets, and where they are; or write NAME as a table.
+
+    NAME is one that is made on demand.
+    """
+    if name is None:
+        if output is not None or rows is not None:
+            raise click.UsageError("-o and --rows need the NAME of a data set that is made on demand.")
+        _list()
+        return
+    from chainrule.cli.writing import check_ending, write_rows
+
+    path = None if output is None or str(output) == "-" else output
+    check_ending(path)
+    write_rows(_made(name, rows, seed), path)
+    if path is not None:
+        click.echo(path)
+
+
+def _made(name: str, rows: int | None, seed: int) -> Table:
+    """A data set that is made on demand, as a table; the target is its last column."""
+    from chainrule import datasets as room
+    from chainrule.data.tables import as_table
+
+    given: dict[str, Any] = {"seed": seed} if rows is None else {"n": rows, "seed": seed}
+    found = getattr(room, name)(**given)
+    if isinstance(found, tuple):
+        x, y = found
+        found = {**{f"x{j}": x[:, j] for j in range(x.shape[1])}, "y": y.reshape(len(y))}
+    return as_table(found)
+
+
+def _list() -> None:
     from chainrule.datasets import available
 
     table = [("name", "rows", "columns", "task", "where")]

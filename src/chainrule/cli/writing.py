@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from chainrule.data.tables import Table
 from chainrule.errors import DataError, MissingExtraError, nearest
 from chainrule.storage import atomic_write
@@ -18,6 +20,7 @@ __all__ = ["WRITTEN", "check_ending", "neutral", "write_rows"]
 
 WRITTEN = (".csv", ".tsv", ".parquet", ".feather", ".xlsx")
 _BLOCK = 10_000
+_EXACT = 2.0**53
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?%?")
 
 
@@ -68,12 +71,21 @@ def _delimited(table: Table, file: TextIO, delimiter: str) -> None:
 
 
 def _blocks(table: Table) -> Iterator[list[tuple[str, ...]]]:
+    whole = {name: _is_whole(table[name]) for name in table.names}
     for start in range(0, len(table), _BLOCK):
         part = table.take(slice(start, start + _BLOCK))
-        yield list(zip(*(_cells(part[name]) for name in part.names), strict=True))
+        yield list(zip(*(_cells(part[name], whole[name]) for name in part.names), strict=True))
 
 
-def _cells(column: Any) -> list[str]:
+def _is_whole(column: Any) -> bool:
+    """Whether numbers are whole, with gaps among them: they are written as they were read, 1989."""
+    if column.dtype.kind != "f":
+        return False
+    known = column[~np.isnan(column)]
+    return bool(((known == np.floor(known)) & (np.abs(known) < _EXACT)).all())
+
+
+def _cells(column: Any, whole: bool) -> list[str]:
     """A gap is an empty cell."""
     kind = column.dtype.kind
     if kind == "O":
@@ -82,8 +94,8 @@ def _cells(column: Any) -> list[str]:
         return ["" if v is None else _moment(v) for v in column.tolist()]
     if kind == "b":
         return ["true" if v else "false" for v in column.tolist()]
-    if kind == "f":  # a float32 in its own shortest form
-        return ["" if v != v else str(v) for v in column]
+    if kind == "f":
+        return ["" if v != v else str(int(v) if whole else v) for v in column.tolist()]
     return [str(v) for v in column.tolist()]
 
 

@@ -5,6 +5,7 @@
 ``digit_from_image``      any picture of one digit as an input like MNIST's
 ``xor`` ``spirals`` ``circles`` ``moons`` ``blobs``   two coordinates (blobs: any number) → a class
 ``sines``                 one number → one number
+``flats``                 a made-up table: adverts with columns of every kind, and gaps
 ``available``             all of them: size, task, and where they are
 ========================  ==================================================================
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 from chainrule.datasets.catalogue import Entry, available
 from chainrule.datasets.dataset import Dataset
 from chainrule.datasets.digit import digit_from_image
+from chainrule.datasets.flats import flats
 from chainrule.datasets.mnist import MIRRORS, mnist
 from chainrule.datasets.toys import blobs, circles, moons, sines, spirals, xor
 
@@ -28,6 +30,7 @@ __all__ = [
     "blobs",
     "circles",
     "digit_from_image",
+    "flats",
     "mnist",
     "moons",
     "sines",

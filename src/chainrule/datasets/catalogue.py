@@ -43,4 +43,5 @@ _TOYS = (
     ("moons", 2, "2 classes"),
     ("blobs", 2, "1 or more classes"),
     ("sines", 1, "regression"),
+    ("flats", 10, "a table, regression"),
 )
