@@ -160,6 +160,12 @@ def test_findings_of_classes_are_scikit_learns(fits: dict[str, SimpleNamespace],
     if kind == "two":
         truth = fit.y == fit.model.classes_[1]
         assert found.scores["AUC"] == pytest.approx(metrics.roc_auc_score(truth, p[:, 1]), rel=1e-6)
+    said = p[:, 1] if kind == "two" else p.max(axis=1)
+    happened = fit.y == (fit.model.classes_[1] if kind == "two" else guess)
+    theirs = calibration_curve(happened, said, n_bins=10, strategy="quantile")
+    np.testing.assert_allclose(
+        [(b.found, b.said) for b in found.calibration], np.transpose(theirs), rtol=1e-5
+    )
     share = found.scores["accuracy"]
     assert found.errors["accuracy"] == pytest.approx(np.sqrt(share * (1 - share) / (len(found) - 1)))
     of_truth = p[np.arange(len(p)), np.searchsorted(fit.model.classes_, fit.y)]
@@ -297,6 +303,13 @@ def test_dependence_on_numbers_is_scikit_learns(
     mine = found.answers[:, 1] if kind == "two" else found.answers
     np.testing.assert_allclose(mine, theirs["average"][0], rtol=1e-4)
     assert found.places is not None
+    if column == "x":
+        assert len(found.values) == 24
+        np.testing.assert_allclose(found.values[[0, -1]], np.quantile(fit.X["x"], [0.02, 0.98]))
+        assert np.ptp(np.diff(found.values)) < 1e-12
+    if column == "n":
+        assert found.values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert (found.rug[0], found.rug[-1]) == (fit.X[column].min(), fit.X[column].max())
     np.testing.assert_array_equal(found.places, found.values.astype(float))
 
 

@@ -150,6 +150,8 @@ def test_page_reads_in_light_and_dark_and_on_paper(hostile: SimpleNamespace) -> 
 
 def test_page_says_what_was_found(hostile: SimpleNamespace) -> None:
     words, found = hostile.page.words, hostile.found
+    assert found.target == f"y{HOSTILE}"
+    assert "learned to predict y</td></table>" in words
     sections = ["The data", "How it learned", "Right and wrong", "Beside simpler models"]
     for wanted in (*sections, "Which columns it relies on", "Worst mistakes", "How to have it again"):
         assert wanted in words, wanted
