@@ -155,6 +155,12 @@ class Network:
 
         return f"Network({steps_as_written(self.layer)}, seed={self.seed}, dtype={self.dtype.name!r})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from chainrule.summary import summarize_html
+
+        return summarize_html(self.layer, self.model)
+
     def graph(self, batch: int = 1, *, training: bool = False) -> tuple[dict[str, Expr], dict[str, Expr]]:
         """The network as a graph: (inputs by name, parameters included; outputs by name)."""
         model = self._built()
