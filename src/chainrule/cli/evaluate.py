@@ -52,7 +52,7 @@ def evaluate(model: Path, data: str | None, target: str | None, held_out: bool, 
 
 
 def _evaluate_table(predictor: Predictor, path: Path, target: str | None, as_json: bool) -> None:
-    from chainrule.cli.reading import read_like, target_of
+    from chainrule.cli.reading import of_file, read_like, target_of
     from chainrule.cli.table_words import score_words
     from chainrule.report import examine_table
 
@@ -60,7 +60,8 @@ def _evaluate_table(predictor: Predictor, path: Path, target: str | None, as_jso
     table = read_like(path, predictor)
     if name not in table:
         raise DataError(f"{path} has no column {name!r}, the truth; {nearest(name, table.names)}")
-    found = examine_table(predictor, table, name, part="given", importance_rows=1, top=0)
+    with of_file(path):
+        found = examine_table(predictor, table, name, part="given", importance_rows=1, top=0)
     if as_json:
         figures = found.figures()
         click.echo(json.dumps({k: figures[k] for k in ("task", "target", "rows", "scores")}))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from chainrule.cli.reading import read_like
+from chainrule.cli.reading import of_file, read_like
 from chainrule.cli.writing import check_ending, write_rows
 from chainrule.data.tables import Notes, Table
 from chainrule.data.tables.columns import as_column
@@ -31,7 +31,8 @@ def predict_table(predictor: Predictor, files: tuple[Path, ...], output: Path | 
     path = None if output is None or str(output) == "-" else output
     check_ending(path)
     table = read_like(files[0], predictor)
-    found = answers(predictor, table)
+    with of_file(files[0]):
+        found = answers(predictor, table)
     write_rows(Table({**table.columns, **_renamed(found, table.names)}, table.levels), path)
     for line in _news(predictor, table):
         click.echo(line, err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from chainrule.errors import DataError
 from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.targets import OneOf
 
-__all__ = ["read_like", "read_new", "target_of"]
+__all__ = ["of_file", "read_like", "read_new", "target_of"]
 
 
 def read_new(path: Path, kinds: Mapping[str, str]) -> tuple[Table, dict[str, Any]]:
@@ -40,6 +40,15 @@ def read_like(path: Path, predictor: Predictor) -> Table:
     said = known if isinstance(known, dict) else {}
     same = sniff(path).delimiter == said.get("delimiter")
     return read_table(path, kinds=kinds, decimal=said.get("decimal") if same else None)
+
+
+@contextlib.contextmanager
+def of_file(path: object) -> Iterator[None]:
+    """DataErrors of a table say of which file it is."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def target_of(predictor: Predictor) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,11 +33,12 @@ class _Column(click.ParamType):
     ) -> list[CompletionItem]:
         from chainrule.data.tables.dialect import sniff
 
-        try:
-            names = sniff(Path(ctx.params["data"])).names
-        except (ChainruleError, OSError, KeyError, TypeError):  # no such file yet: nothing to offer
-            return []
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        # click has parsed nothing yet where an option lacks its value: the shell's words are all there is
+        words = os.environ.get("COMP_WORDS", "").split()
+        for path in (Path(word) for word in words if Path(word).is_file()):
+            with contextlib.suppress(ChainruleError, OSError):
+                return [CompletionItem(n) for n in sniff(path).names if n.startswith(incomplete)]
+        return []
 
 
 class _Rate(click.ParamType):

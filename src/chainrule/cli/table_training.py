@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from chainrule.cli.reading import read_new
+from chainrule.cli.reading import of_file, read_new
 from chainrule.cli.table_command import CONFIG, TOML, TableCommand, digest_of
 from chainrule.cli.table_words import assumptions, plan_lines, result_lines
 from chainrule.data.tables import Table
@@ -51,10 +51,8 @@ def planned(
     """What is to be done; the table; how its file is written."""
     table, file = read_new(data, said.get("kinds") or {})
     target = said.pop("target")
-    try:
+    with of_file(data):
         chosen = choose_plan(table, target, **said)
-    except DataError as error:
-        raise DataError(f"{data}: {error}") from error
     command = TableCommand(
         str(data), chosen.plan, time, search, digest_of(data), tuple(words), dict(chosen.reasons)
     )
@@ -78,7 +76,8 @@ def run(
     say: Say = (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
-        prepared = prepare(command.plan, table)  # all that can be refused, before anything is written
+        with of_file(command.data):  # all that can be refused, before anything is written
+            prepared = prepare(command.plan, table)
     for line in (*assumptions(command, prepared, len(table)), *(f"note: {w.message}" for w in noted)):
         say(line)
     folder.mkdir(parents=True, exist_ok=True)

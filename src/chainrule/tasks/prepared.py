@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from chainrule import losses
+from chainrule.data import faults
 from chainrule.data.splits import split
 from chainrule.data.tables import Classes, Scaled, Table, TableEncoder, choose_encoders
+from chainrule.errors import DataError
 from chainrule.executors import Array
 from chainrule.tasks.logarithms import Logarithms
 from chainrule.tasks.plan import TablePlan
@@ -78,6 +80,7 @@ def _codes(plan: TablePlan, table: Table) -> tuple[Classes | None, Array | None]
 def prepare(plan: TablePlan, table: Table) -> Prepared:
     """Parts, encoders, target. DataError as choose_encoders and choose_target say; of the test's rows too, so
     that nothing is found out at the end that could be said before."""
+    _check_finite(table.drop(plan.target))
     classes, codes = _codes(plan, table)
     rows, test = _split(len(table), plan.test, plan.seed, codes)
     known = table.take(rows)
@@ -90,6 +93,14 @@ def prepare(plan: TablePlan, table: Table) -> Prepared:
     encoder.encode(table.take(test), learned)
     groups = None if codes is None else codes[rows]
     return Prepared(encoder, learned, target, loss, rows, test, inputs, y, groups)
+
+
+def _check_finite(table: Table) -> None:
+    """DataError that counts rows as the table does, before it is taken apart."""
+    for name in table.names:
+        column = table[name]
+        if column.dtype.kind == "f" and (infinite := np.isinf(column)).any():
+            raise DataError(faults.not_finite(column, infinite, f"column {name!r}", label=False))
 
 
 def _goal(

@@ -1,0 +1,535 @@
+"""Tables on the command line: one command from a file to a model, a report and predictions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import datasets
+from chainrule.cli import look, table_options, train
+from chainrule.cli.options import seconds_of
+from chainrule.cli.table_command import TableCommand, read_settings
+from chainrule.cli.toml import to_toml
+from chainrule.cli.writing import neutral, write_rows
+from chainrule.data.tables import Table, read_table
+from chainrule.errors import ConfigError, DataError
+from chainrule.tasks.plan import TablePlan
+from chainrule.tasks.prepared import parts_of
+from chainrule.train.state import digest
+
+Call = Callable[..., tuple[int, str, str]]
+Process = Callable[..., subprocess.Popen[str]]
+QUICK = [
+    "--epochs",
+    "4",
+    "--networks",
+    "2",
+    "--hidden",
+    "8",
+    "--learning-rate",
+    "0.01",
+    "--executor",
+    "reference",
+]
+FILES = {
+    "config.toml", "config.json", "environment.json", "history.jsonl", "model.safetensors", "report.html",
+    "result.json", "networks", ".lock",
+}  # fmt: skip
+
+
+def shops(path: Path, rows: int = 200, seed: int = 0) -> None:
+    """A file as one gets them: semicolons, decimal commas, gaps, an identifier."""
+    rng = np.random.default_rng(seed)
+    size, kind = rng.normal(5, 2, rows), rng.integers(0, 3, rows)
+    sales = 2 * size + np.array([0, 3, -3])[kind] + 0.3 * rng.normal(size=rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(["shop id", "size", "kind", "pays", "sales"])
+        for i in range(rows):
+            cell = "" if rng.random() < 0.1 else f"{size[i]:.2f}".replace(".", ",")
+            pays = "yes" if sales[i] > 10 else "no"
+            word = ["food", "tools", ""][kind[i]]
+            writer.writerow([1000 + i, cell, word, pays, f"{sales[i]:.3f}".replace(".", ",")])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on shops.csv that has ended; the file lies beside it."""
+    folder = tmp_path_factory.mktemp("shops")
+    shops(folder / "shops.csv")
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule", "train", "shops.csv", "--target", "pays", *QUICK,
+         "--kinds", "sales=identifier", "--run-dir", "run", "--time", "10m"],
+        cwd=folder, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(cr.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder / "said.txt").write_text(done.stderr)
+    (folder / "result.txt").write_text(done.stdout)
+    return folder / "run"
+
+
+# ------------------------------------------------------------------ training
+
+
+def test_training_says_what_it_assumed(run: Path) -> None:
+    said = (run.parent / "said.txt").read_text()
+    for line in (
+        "shops.csv: 200 rows, 5 columns",
+        "pays: classification, 2 classes; the commonest is",
+        "shop id  left out: identifier: ",
+        "size     numeric, with gaps: numbers",
+        "kind     categorical, with gaps: 2 different texts",
+        "sales    left out: identifier: you said so",
+        "170 rows to learn from, of which 26 decide when to stop, other ones for each of 2 networks; 30 rows",
+        "note: column 'shop id' is left out as an identifier",
+        "batches of 16 (200 rows)",
+        "network 2 of 2",
+        "epoch 4/4",
+    ):
+        assert line in said, said
+    assert "learning rate" not in said.partition("network 1")[0], "it was given"
+
+
+def test_training_leaves_a_folder_whose_figures_can_be_counted_again(run: Path) -> None:
+    assert {p.name for p in run.iterdir()} == FILES
+    table = read_table(run.parent / "shops.csv")
+    plan = TablePlan("pays", "classification")
+    _, test = parts_of(plan, table)
+    model = cr.load(run / "model.safetensors")
+    wrong = float(np.mean(model.predict(table.take(test)) != table["pays"][test]))
+    out = (run.parent / "result.txt").read_text()
+    assert f"network           error {100 * wrong:.2f} %" in out
+    assert [line[:18].strip() for line in out.splitlines()] == [
+        "test rows", "network", "commonest class", "linear model", "time", "final weights", "model", "report",
+    ]  # fmt: skip
+    result = json.loads((run / "result.json").read_text())
+    assert 1 - result["scores"]["accuracy"] == pytest.approx(wrong)
+    assert (result["rows"], result["stopped"], result["trials"]) == (30, "epochs", [])
+    assert result["baselines"].keys() == {"commonest class", "linear model"}
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [(r["network"], r["epoch"]) for r in rows] == [(k, e) for k in (0, 1) for e in range(4)]
+    assert result["networks"][1]["val_loss"] == min(r["val_loss"] for r in rows if r["network"] == 1)
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "chainrule train shops.csv --target pays" in report
+    assert "shop id" in report
+
+
+def test_a_report_is_written_again_as_it_was(run: Path, call: Call, here: Path) -> None:
+    before = (run / "report.html").read_bytes()
+    code, _, err = call("report", run)
+    assert code == 2
+    assert "shops.csv is not there" in err
+    shops(here / "other.csv", seed=1)
+    code, _, err = call("report", run, "--data", "other.csv")
+    assert code == 2
+    assert "other.csv is not the file on which the run was trained" in err
+    (run / "report.html").unlink()
+    code, out, err = call("report", run, "--data", run.parent / "shops.csv")
+    assert (code, out) == (0, f"{run / 'report.html'}\n"), err
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_a_regression_ends_with_its_scores_and_predicts_intervals(call: Call, here: Path) -> None:
+    shops(here / "shops.csv")
+    code, out, err = call("train", "shops.csv", "--target", "sales", *QUICK, "-q")
+    assert (code, err) == (0, "")
+    assert re.search(r"^network +RMSE [\d.]+, MAE [\d.]+, R² -?[\d.]+$", out, re.M)
+    assert "runs/shops-sales-0/report.html" in out
+    code, out, _ = call("predict", "runs/shops-sales-0", "shops.csv")
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert list(rows[0])[-3:] == ["prediction", "prediction_low", "prediction_high"]
+    ends = np.array(
+        [[float(r[n]) for n in ("prediction_low", "prediction", "prediction_high")] for r in rows]
+    )
+    assert (np.diff(ends, axis=1) > 0).all()
+
+
+def test_time_is_kept_and_everything_is_there(call: Call, here: Path) -> None:
+    shops(here / "shops.csv")
+    endless = ["--epochs", 10**6, "--patience", 10**6, "--hidden", 8, "--learning-rate", 0.01]
+    code, out, err = call(
+        "train", "shops.csv", "--target", "pays", "--time", "3s", *endless, "--run-dir", "run"
+    )
+    assert code == 0, err
+    assert "no time for network 2 of 4" in err
+    assert json.loads((here / "run" / "result.json").read_text())["stopped"] == "time"
+    assert {p.name for p in (here / "run").iterdir()} == FILES
+    assert "error" in out
+
+
+# ------------------------------------------------------------------ settings
+
+
+def test_a_run_and_its_config_give_the_same_bits(run: Path, call: Call, here: Path) -> None:
+    (here / "shops.csv").write_bytes((run.parent / "shops.csv").read_bytes())
+    code, _, err = call("train", "--config", run / "config.toml", "--run-dir", "again", "-q")
+    assert (code, err) == (0, "")
+    found = [cr.load(folder / "model.safetensors").network for folder in (run, here / "again")]
+    assert digest(found[0].state) == digest(found[1].state)
+    assert (here / "again" / "config.toml").read_text() == (run / "config.toml").read_text()
+    code, _, err = call("train", "--config", run / "config.toml", "--seed", 5, "--run-dir", "other", "-q")
+    assert (code, err) == (0, "")
+    assert "seed = 5" in (here / "other" / "config.toml").read_text()
+
+
+def test_write_config_writes_what_would_be_done_and_no_more(call: Call, here: Path) -> None:
+    shops(here / "shops.csv")
+    line = ["train", "shops.csv", "--target", "sales", "--kinds", "shop id=numeric", "--search", "5"]
+    code, out, err = call(*line, "--hidden", "0", "--time", "1h30m", "--write-config", "run.toml")
+    assert (code, out, err) == (0, "run.toml\n", "")
+    assert sorted(p.name for p in here.iterdir()) == ["run.toml", "shops.csv"]
+    found = tomllib.loads((here / "run.toml").read_text())
+    assert (found["data"], found["time"], found["search"]) == ("shops.csv", "1h30m", 5)
+    assert (found["task"], found["hidden"], found["kinds"]) == ("regression", [], {"shop id": "numeric"})
+    code, out, _ = call("train", "--config", "run.toml", "--write-config", "-")
+    assert (code, out) == (0, (here / "run.toml").read_text())
+
+
+def test_options_settings_and_plan_have_the_same_names() -> None:
+    plan = set(TablePlan.__dataclass_fields__)
+    options = {param.name for param in train.train.params}
+    assert plan <= options
+    assert options >= table_options.OF_TABLES
+    shared = {"data", "epochs", "batch_size", "seed", "executor", "run_dir", "resume", "quiet", "debug"}
+    assert options - table_options.OF_TABLES == {*shared, "recipe", "held_out"}
+    text = TableCommand("a.csv", TablePlan("y", "regression")).to_toml()
+    assert set(tomllib.loads(text)) == {n.replace("_", "-") for n in plan} | {"data", "time", "search"}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        TablePlan("y", "regression"),
+        TablePlan('a "b" \\ ü\n\x7f\t', "regression", {"c d": "text", "é": "date", 'x="': "ordinal"}),
+        TablePlan("y", "classification", hidden=(), learning_rate=1e-05, batch_norm=True, seed=2**63 - 1),
+    ],
+)
+def test_settings_survive_toml_and_json(plan: TablePlan, tmp_path: Path) -> None:
+    command = TableCommand("data.csv", plan, "60s", 3, "abc", ("data.csv", "--target", plan.target))
+    path = tmp_path / "run.toml"
+    path.write_text(command.to_toml(), encoding="utf-8")
+    found = read_settings(path)
+    assert (found.pop("data"), found.pop("time"), found.pop("search")) == ("data.csv", "60s", 3)
+    assert TablePlan(**found) == plan
+    assert TableCommand.from_json(json.loads(json.dumps(command.to_json())), path) == command
+    for change in ({"plan": 3}, {"more": 1}, {"data": None}):
+        with pytest.raises(DataError, match="not what"):
+            TableCommand.from_json({**command.to_json(), **change}, path)
+
+
+def test_toml_of_any_text_is_read_back_by_the_standard_library() -> None:
+    characters = [chr(i) for i in [*range(0x250), 0x2028, 0xFFFD, 0x1F600]]
+    values = {"all": "".join(characters), "true": True, "few": ("a", 1, 2.5), "sub": {"k.e y": -1e300}}
+    assert tomllib.loads(to_toml(values)) == {**values, "few": ["a", 1, 2.5]}
+
+
+def test_lengths_of_time() -> None:
+    assert [seconds_of(t) for t in ("90", "60s", "2m", "1h30m", "0.5h")] == [90, 60, 120, 5400, 1800]
+    for text in ("", "m", "2 m", "1d", "-3s", "2mm", "0", "0m"):
+        with pytest.raises(ConfigError):
+            seconds_of(text)
+
+
+# ------------------------------------------------------------------ stopping and going on
+
+
+def test_ctrl_c_saves_and_a_resumed_run_ends_in_the_same_bits(
+    process: Process, here: Path, run: Path
+) -> None:
+    (here / "shops.csv").write_bytes((run.parent / "shops.csv").read_bytes())
+    begin = ["train", "shops.csv", "--target", "pays", "--epochs", "400", "--patience", "400",
+             "--networks", "2", "--executor", "cpu", "--learning-rate", "0.01",
+             "--batch-size", "2"]  # fmt: skip
+    child = process(here, *begin, "--run-dir", "parts")
+    assert child.stderr is not None
+    lines: list[str] = []
+    while not (lines and lines[-1].startswith("epoch") and "epoch 1/" not in lines[-1]):
+        lines.append(child.stderr.readline())
+        assert lines[-1], "".join(lines)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, ""), err
+    assert err.endswith("saved in parts; go on with:\n  chainrule train shops.csv --run-dir parts --resume\n")
+    assert not (here / "parts" / "model.safetensors").exists()
+    ends = []
+    for arguments in (
+        ["train", "shops.csv", "--run-dir", "parts", "--resume"],
+        [*begin, "--run-dir", "whole"],
+    ):
+        child = process(here, *arguments, "-q")
+        out, err = child.communicate(timeout=120)
+        assert (child.returncode, err) == (0, "")
+        ends.append([line for line in out.splitlines() if line.startswith(("network", "final weights"))])
+    assert ends[0] == ends[1]
+    found = [cr.load(here / f / "model.safetensors").network for f in ("parts", "whole")]
+    assert digest(found[0].state) == digest(found[1].state)
+
+
+def test_a_run_goes_on_only_with_its_own_data_and_settings(run: Path, call: Call, here: Path) -> None:
+    command = json.loads((run / "config.json").read_text())
+    (here / "mine").mkdir()
+    shops(here / "shops.csv", seed=1)
+    (here / "mine" / "config.json").write_text(json.dumps(command))
+    code, _, err = call("train", "--run-dir", "mine", "--resume")
+    assert code == 2
+    assert "shops.csv is not the file with which mine was begun" in err
+    (here / "shops.csv").write_bytes((run.parent / "shops.csv").read_bytes())
+    code, _, err = call("train", "--run-dir", "mine", "--resume", "--hidden", "9")
+    assert code == 2
+    assert "was begun with --hidden (8,), not (9,)" in err
+    code, _, err = call("train", "shops.csv", "--run-dir", run, "--target", "pays")
+    assert code == 2
+    assert f"chainrule train shops.csv --run-dir {run} --resume" in err
+
+
+def test_resume_without_a_folder_takes_the_newest_of_that_target(call: Call, here: Path) -> None:
+    shops(here / "shops.csv")
+    line = ["train", "shops.csv", "--target", "pays", *QUICK, "-q"]
+    assert [call(*line)[0] for _ in range(2)] == [0, 0]
+    code, out, err = call(*line, "--resume")
+    assert code == 0, err
+    assert "runs/shops-pays-0-2/report.html" in out
+
+
+def test_a_search_is_told_kept_and_shown(call: Call, here: Path) -> None:
+    shops(here / "shops.csv")
+    quick = ["--epochs", 4, "--networks", 1, "--executor", "reference", "--learning-rate", 0.01]
+    code, _, err = call("train", "shops.csv", "--target", "pays", "--search", 3, *quick, "--run-dir", "run")
+    assert code == 0, err
+    assert "search: 3 of 3 plans, 4 epochs each" in err
+    result = json.loads((here / "run" / "result.json").read_text())
+    assert len(result["trials"]) == 3
+    assert {"hidden", "dropout", "weight_decay", "val_loss"} <= result["trials"][0].keys()
+    losses = [row["val_loss"] for row in result["trials"]]
+    assert losses == sorted(losses)
+    assert (here / "run" / "search" / "trials.json").exists()
+
+
+# ------------------------------------------------------------------ predicting
+
+
+def test_predictions_are_those_of_python_whatever_the_order_of_columns(
+    run: Path, call: Call, here: Path
+) -> None:
+    table = read_table(run.parent / "shops.csv")
+    model = cr.load(run / "model.safetensors")
+    code, out, err = call("predict", run, run.parent / "shops.csv", "-o", "out.csv")
+    assert (code, out) == (0, "")
+    assert "ignored" not in err, "what was left out, or is the target, is no news"
+    rows = list(csv.DictReader(io.StringIO((here / "out.csv").read_text(encoding="utf-8"))))
+    assert [r["prediction"] for r in rows] == model.predict(table).tolist()
+    shares = np.array([[float(r[f"probability_{c}"]) for c in ("no", "yes")] for r in rows])
+    np.testing.assert_array_equal(shares.astype("float32"), model.predict_proba(table))
+    assert rows[0]["size"] in ("", f"{table['size'][0]}")
+    text = (run.parent / "shops.csv").read_text(encoding="utf-8").splitlines()
+    moved = [";".join(["x", *reversed(line.split(";")[1:3])]) for line in text[:6]]
+    moved[0] = "more;kind;size"
+    moved[2] = "x;toys;1,5"
+    (here / "new.csv").write_text("\n".join(moved) + "\n", encoding="utf-8")
+    code, out, err = call("predict", run, "new.csv")
+    assert code == 0
+    assert "note: 1 of 'kind' not seen in training" in err
+    assert "note: columns ignored: more" in err
+    again = list(csv.DictReader(io.StringIO(out)))
+    assert [again[i]["prediction"] for i in (0, 2, 3, 4)] == [rows[i]["prediction"] for i in (0, 2, 3, 4)]
+
+
+def test_a_file_of_one_number_has_the_decimal_mark_of_training(run: Path, call: Call, here: Path) -> None:
+    """Alone, 1,234 might be a thousand; the model learned from a file where it is little more than one."""
+    (here / "one.csv").write_text("size;kind\n1,234;food\n")
+    (here / "point.csv").write_text("size,kind\n1.234,food\n")
+    found = [list(csv.DictReader(io.StringIO(call("predict", run, f)[1]))) for f in ("one.csv", "point.csv")]
+    assert found[0] == found[1]
+    assert found[0][0]["size"] == "1.234"
+
+
+@pytest.mark.parametrize("name", ["out.tsv", "out.parquet", "out.feather", "out.xlsx"])
+def test_predictions_in_every_format(name: str, run: Path, call: Call, here: Path) -> None:
+    pytest.importorskip("openpyxl" if name.endswith("xlsx") else "pyarrow")
+    code, _, err = call("predict", run, run.parent / "shops.csv", "-o", name)
+    assert code == 0, err
+    found, table = read_table(here / name), read_table(run.parent / "shops.csv")
+    assert found.names == (*table.names, "prediction", "probability_no", "probability_yes")
+    for column in table.names:
+        if table[column].dtype.kind in "if":
+            np.testing.assert_array_equal(found[column], table[column])
+        else:
+            assert found[column].tolist() == table[column].tolist()
+
+
+def test_no_cell_of_text_becomes_a_formula(tmp_path: Path) -> None:
+    cells = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "a=b", "-5", "+1,5", "1e-5", None, "-"]
+    table = Table(
+        {"=name": np.array(cells, object), "n": np.array([-1.5] * len(cells)), "i": np.full(len(cells), -7)}
+    )
+    for name in ("t.csv", "t.tsv"):
+        write_rows(table, tmp_path / name)
+        delimiter = "," if name == "t.csv" else "\t"
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
+        assert rows[0] == ["'=name", "n", "i"]
+        assert [row[0] for row in rows[1:]] == [
+            "'=1+1", "'+cmd|' /C calc'!A0", "'-2+3", "'@SUM(A1)", "'\t=1", "a=b", "-5", "+1,5", "1e-5", "",
+            "'-",
+        ]  # fmt: skip
+        assert {tuple(row[1:]) for row in rows[1:]} == {("-1.5", "-7")}
+    openpyxl = pytest.importorskip("openpyxl")
+    write_rows(table, tmp_path / "t.xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "t.xlsx").active
+    assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {"s", "n"}, "none is a formula"
+    assert neutral("'=1") == "'=1"
+
+
+def test_a_column_that_is_called_like_an_answer_stays(run: Path, call: Call, here: Path) -> None:
+    (here / "new.csv").write_text("size;kind;prediction\n1,5;food;mine\n2,5;food;mine\n")
+    code, out, _ = call("predict", run, "new.csv")
+    assert code == 0
+    row = next(csv.DictReader(io.StringIO(out)))
+    assert row["prediction"] == "mine"
+    assert row["prediction_"] in ("no", "yes")
+
+
+def test_evaluate_says_what_training_said(run: Path, call: Call, here: Path) -> None:
+    table = read_table(run.parent / "shops.csv")
+    _, test = parts_of(TablePlan("pays", "classification"), table)
+    write_rows(table.take(test), here / "test.csv")
+    said = json.loads((run / "result.json").read_text())
+    code, out, _ = call("evaluate", run, "test.csv", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["rows"], found["target"]) == (30, "pays")
+    assert found["scores"] == pytest.approx(said["scores"])
+    code, out, _ = call("evaluate", run / "model.safetensors", "test.csv")
+    assert out.startswith(f"30 rows: error {100 * (1 - said['scores']['accuracy']):.2f} %, log loss")
+
+
+def test_export_predicts_the_same_in_onnxruntime(run: Path, call: Call, here: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    code, out, err = call("export", run, "shops.onnx")
+    assert (code, out) == (0, "shops.onnx\n"), err
+    table = read_table(run.parent / "shops.csv")
+    session = onnxruntime.InferenceSession("shops.onnx")
+    kind = np.array(["" if v is None else v for v in table["kind"]], object)
+    classes, shares = session.run(None, {"size": table["size"], "kind": kind})
+    model = cr.load(run / "model.safetensors")
+    np.testing.assert_allclose(shares, model.predict_proba(table), atol=1e-5)
+    assert classes.tolist() == model.predict(table).tolist()
+
+
+def test_summary_knows_models_of_tables(run: Path, call: Call) -> None:
+    code, out, _ = call("summary", run)
+    assert code == 0
+    assert out.startswith("table network of 2 columns\n")
+    assert "members/network_1" in out
+
+
+# ------------------------------------------------------------------ beside it
+
+
+@pytest.mark.parametrize("name", look.MADE)
+def test_sets_made_on_demand_are_written_as_tables(name: str, call: Call, here: Path) -> None:
+    code, out, err = call("datasets", name, "--rows", 30, "--seed", 3, "-o", "made.csv")
+    assert (code, out, err) == (0, "made.csv\n", "")
+    table = read_table(here / "made.csv")
+    found: Any = getattr(datasets, name)(30, seed=3)
+    assert len(table) == 30
+    if isinstance(found, tuple):
+        np.testing.assert_allclose(table["y"], found[1].reshape(-1), rtol=1e-6)
+    else:
+        assert table.names == tuple(found)
+    assert call("datasets", name, "--rows", 30, "--seed", 3)[1] == (here / "made.csv").read_text()
+
+
+def test_sets_made_on_demand_are_all_that_the_catalogue_has() -> None:
+    assert set(look.MADE) == {e.name for e in datasets.available() if e.where == "made on demand"}
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("chainrule train shops.csv --target s", ["plain,shop id", "plain,size", "plain,sales"]),
+        ("chainrule train shops.csv --tar", ["plain,--target"]),
+        ("chainrule train shops.csv --task r", ["plain,regression"]),
+        ("chainrule train mn", ["plain,mnist", "file,mn"]),
+        ("chainrule ex", ["plain,export"]),
+    ],
+)
+def test_shell_completion_knows_options_columns_and_names(words: str, wanted: list[str], here: Path) -> None:
+    shops(here / "shops.csv", 20)
+    environment = {
+        **os.environ, "PYTHONPATH": str(Path(cr.__file__).parents[1]), "_CHAINRULE_COMPLETE": "bash_complete",
+        "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule"],
+        env=environment,
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == wanted, done.stderr
+
+
+def test_help_names_every_setting_and_shows_examples(call: Call) -> None:
+    out = call("train", "--help")[1]
+    for param in train.train.params:
+        if isinstance(param, click.Option):
+            assert param.opts[-1] in out
+    assert "chainrule train people.csv --target income --time 2m" in out
+
+
+@pytest.fixture
+def bare(here: Path) -> dict[str, str]:
+    """An environment in which no extra can be imported."""
+    hidden = here / "hidden"
+    hidden.mkdir()
+    for name in ("sklearn", "scipy", "pandas", "pyarrow", "narwhals", "onnx", "joblib", "matplotlib"):
+        (hidden / f"{name}.py").write_text("raise ImportError('hidden')\n")
+    source = str(Path(cr.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(hidden), source]), "OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_the_default_install_is_enough(bare: dict[str, str], here: Path) -> None:
+    shops(here / "shops.csv")
+    for line in (
+        ["train", "shops.csv", "--target", "pays", *QUICK, "--run-dir", "run", "-q"],
+        ["predict", "run", "shops.csv", "-o", "out.csv"],
+        ["evaluate", "run", "shops.csv"],
+        ["report", "run"],
+        ["summary", "run"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "chainrule", *line], cwd=here, env=bare, capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for line, extra in (
+        (["export", "run", "m.onnx"], "onnx"),
+        (["predict", "run", "shops.csv", "-o", "o.parquet"], "tables"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "chainrule", *line], cwd=here, env=bare, capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert f"chainrule[{extra}]" in done.stderr
+        assert len(done.stderr.splitlines()) == 1 or extra == "tables"
+        assert not (here / line[-1]).exists()
