@@ -349,8 +349,9 @@ def test_memory_is_what_is_said(tmp_path, monkeypatch):
         arrays[f"x{j}"] = np.load(tmp_path / f"{j}.npy", mmap_mode="r")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        stream = stream_table(arrays, "x0", batch_size=100, pool=20_000)
+        stream = stream_table(arrays, "x0", batch_size=100, pool=20_000, ahead=False)
         assert stream.nbytes == 20_000 * (7 * 4 + 20)
+        assert replace(stream, ahead=True).nbytes == 2 * stream.nbytes
         tracemalloc.start()
         rows = sum(block.index.size for block in stream.epoch(0))
         peak = tracemalloc.get_traced_memory()[1]

@@ -187,7 +187,7 @@ class Stream(RowStream):
 
     def _encode(self, table: Table) -> tuple[dict[str, Array], Array, Array]:
         inputs = self.encoder.encode(table, self.state)
-        y = table[self.target_name]
+        y = table.select([self.target_name])  # as a table, which has been checked
         if isinstance(self.target, Classes):
             targets = self.target.encode(y, self.target_name)
         else:
@@ -243,7 +243,7 @@ def stream_table(
     weight: str | None = None,
     batch_size: int = 32,
     pool: int = 0,
-    ahead: bool = False,
+    ahead: bool = True,
     seed: int = 0,
     shuffle: bool = True,
     columns: Any = None,
@@ -255,7 +255,7 @@ def stream_table(
     target    the column that is to be predicted; classes or numbers as for choose_target
     weight    a column of weights
     pool      rows in memory among which is shuffled; by default as many as fit into 128 MiB
-    ahead     a thread reads the next block while one is worked on; the pool is there twice
+    ahead     a thread reads the next block while one is worked on; the pool is there twice, else once
     shuffle   False keeps the order of the data
 
     >>> x = np.arange(100.0)
