@@ -303,6 +303,21 @@ def test_a_search_without_time_keeps_the_plan():
     assert (found.plan, found.trials) == (plan, ())
 
 
+def test_a_search_that_saw_the_first_epochs_alone_keeps_the_plan(monkeypatch):
+    from chainrule.tasks import search as room
+
+    plan = plan_of(shops(), "pays", epochs=12)
+    kept, count = room._trial, itertools.count()
+    monkeypatch.setattr(room, "_trial", lambda *a: kept(*a) if next(count) < 5 else None)
+    found = search(plan, shops(), 6)
+    assert found.plan == plan
+    assert len(found.trials) == 5
+    count = itertools.count(-2)  # five more, two of them in the second round
+    found = search(plan, shops(), 5)
+    assert found.plan == candidates(plan, 5, 0.01)[found.trials[0]["trial"]]
+    assert found.trials[0]["epochs"] == 12
+
+
 def test_a_search_compares_who_came_farthest():
     from chainrule.tasks.search import _found
 

@@ -97,7 +97,7 @@ def test_training_says_what_it_assumed(run: Path) -> None:
         "kind     categorical, with gaps: 2 different texts",
         "sales    left out: identifier: you said so",
         "170 rows to learn from, of which 26 decide when to stop, other ones for each of 2 networks; 30 rows",
-        "note: column 'shop id' is left out as an identifier",
+        "; to use it: --kinds 'shop id=numeric' (or categorical)",
         "batches of 16 (200 rows)",
         "network 2 of 2",
         "epoch 4/4",

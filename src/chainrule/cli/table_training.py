@@ -78,7 +78,8 @@ def run(
         warnings.simplefilter("always", UserWarning)
         with of_file(command.data):  # all that can be refused, before anything is written
             prepared = prepare(command.plan, table)
-    for line in (*assumptions(command, prepared, len(table)), *(f"note: {w.message}" for w in noted)):
+    notes = [str(w.message) for w in noted if "left out as an identifier" not in str(w.message)]
+    for line in (*assumptions(command, prepared, len(table)), *(f"note: {text}" for text in notes)):
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
@@ -124,6 +125,10 @@ def _learned(
         plan, table, seconds=_left(command, began), callbacks=[] if quiet else [Progress()], run_dir=folder,
         resume=True, told=say, file=file, prepared=prepared,
     )  # fmt: skip
+    if not len(fitted.histories[0]):
+        click.echo("note: the time was over before one epoch was done; give more --time", err=True)
+    elif fitted.stopped == "time":
+        say(f"the time is over: the last network was stopped after {len(fitted.histories[-1])} epochs")
     fitted.trials = trials
     return fitted
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chainrule.cli.table_command import TableCommand
+from chainrule.data.tables import ColumnEncoder, Ignored
 from chainrule.report import TableFindings
 from chainrule.report.html import duration, percent
 from chainrule.tasks.plan import TablePlan
@@ -34,7 +36,7 @@ def assumptions(command: TableCommand, prepared: Prepared, rows: int) -> list[st
     for column in encoder.columns[:_SHOWN]:
         kind = column.kind if column.features else f"left out: {getattr(column, 'why', column.kind)}"
         gaps = ", with gaps" if column.missing else ""
-        lines.append(f"  {column.name[:30]:<{width}}  {kind}{gaps}: {column.reason}")
+        lines.append(f"  {column.name[:30]:<{width}}  {kind}{gaps}: {column.reason}{_remedy(column)}")
     if more := len(encoder.columns) - _SHOWN:
         kinds = Counter(c.kind for c in encoder.columns[_SHOWN:])
         lines += (
@@ -47,6 +49,13 @@ def assumptions(command: TableCommand, prepared: Prepared, rows: int) -> list[st
         f"{len(prepared.test):,} rows for the test, which is read once, at the end"
     ]
     return lines
+
+
+def _remedy(column: ColumnEncoder) -> str:
+    """How to use a column that was left out without being asked."""
+    if not isinstance(column, Ignored) or column.why != "identifier" or column.reason == "you said so":
+        return ""
+    return f"; to use it: --kinds {shlex.quote(f'{column.name}=numeric')} (or categorical)"
 
 
 def plan_lines(plan: TablePlan, reasons: Mapping[str, str]) -> list[str]:

@@ -96,7 +96,8 @@ def search(
     Successive halving (Jamieson & Talwalkar 2016, algorithm 1): every trial runs 4 epochs, the best third of
     them 12, the best third of those 36, and so on. The first trial is the plan itself.
 
-    seconds    the search ends before; who has come farthest is compared then
+    seconds    the search ends before; who has come farthest is compared then. Where nobody came beyond the
+               first round, which tells too little, the plan stays as it is
     run_dir    a folder that keeps every trial; a search in the same folder goes on where it was stopped
     """
     ends = math.inf if seconds is None else time.monotonic() + seconds
@@ -121,7 +122,9 @@ def _searched(
             if (trial, epochs) not in scores:
                 loss = _trial(plans[trial], prepared, folder / str(trial), epochs, ends)
                 if loss is None:
-                    return _found(plan, plans, last)
+                    told("search: its time is over")
+                    found = _found(plan, plans, last)
+                    return found if epochs > _FIRST else Found(plans[0], found.trials)
                 scores[trial, epochs] = loss
                 _write(folder, scores)
             last[trial] = epochs, scores[trial, epochs]

@@ -179,7 +179,7 @@ class _Member:
 
     @property
     def history(self) -> History:
-        return self.network.history or History()
+        return self.network.history if self.network.history is not None else History()
 
     @property
     def loss(self) -> float:
