@@ -45,6 +45,7 @@ def test_batches_grow_and_networks_become_fewer_with_the_rows():
     plans = [choose_plan(table(n, y=np.linspace(0, 1, n)), "y").plan for n in (100, 10_000, 200_000)]
     assert [p.batch_size for p in plans] == sorted({p.batch_size for p in plans})
     assert [p.networks for p in plans] == [4, 4, 2]
+    assert [p.weight_decay for p in plans] == [1.0, 1.0, 0.1]
     assert [p.patience for p in plans] == sorted({p.patience for p in plans}, reverse=True)
 
 

@@ -179,12 +179,16 @@ def choose_plan(table: Table, target: str, **said: Any) -> Chosen:
 _BATCHES = ((500, 16), (2_000, 32), (20_000, 64), (100_000, 128), (500_000, 256), (math.inf, 512))
 _PATIENCE = ((5_000, 20), (50_000, 16), (500_000, 8), (math.inf, 4))
 _NETWORKS = ((50_000, 4), (500_000, 2), (math.inf, 1))
+_DECAY = ((20_000, 1.0), (200_000, 0.3), (math.inf, 0.1))
 
 
 def _by_size(rows: int) -> dict[str, tuple[Any, str]]:
-    """Batches grow with the rows, so that an epoch stays some thousand steps; patience and the number of
-    networks fall with them, for what one more epoch or network tells falls too."""
-    tables = {"batch_size": _BATCHES, "patience": _PATIENCE, "networks": _NETWORKS}
+    """Batches grow with the rows, so that an epoch stays some thousand steps. Patience and the number of
+    networks fall with them, for what one more epoch or network tells falls too; so does the decay, which
+    forgets over a number of steps that is to stay one of epochs."""
+    tables = {
+        "batch_size": _BATCHES, "patience": _PATIENCE, "networks": _NETWORKS, "weight_decay": _DECAY,
+    }  # fmt: skip
     return {
         name: (next(value for limit, value in table if rows < limit), f"{rows:,} rows")
         for name, table in tables.items()
