@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shops import QUICK, shops
 
 import chainrule.datasets
 from chainrule.cli import main
@@ -119,4 +120,21 @@ def trained(process: Callable[..., subprocess.Popen[str]], tmp_path_factory: pyt
     child = process(folder, "train", "mnist", "--run-dir", "run", "-q")
     _, err = child.communicate(timeout=120)
     assert child.returncode == 0, err
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on shops.csv that has ended; the file lies beside it."""
+    folder = tmp_path_factory.mktemp("shops")
+    shops(folder / "shops.csv")
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule", "train", "shops.csv", "--target", "pays", *QUICK,
+         "--kinds", "sales=identifier", "--run-dir", "run", "--time", "10m"],
+        cwd=folder, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": SOURCE, "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder / "said.txt").write_text(done.stderr)
+    (folder / "result.txt").write_text(done.stdout)
     return folder / "run"
