@@ -381,6 +381,26 @@ def test_early_stopping_keeps_the_best() -> None:
     assert model.best_loss_ is None
 
 
+def test_with_lbfgs_rows_are_held_out_where_they_are_given_alone() -> None:
+    """As in scikit-learn, early_stopping is of steps; validation_data is ours, and so is optim.LBFGS()."""
+    x, t = numbers(150)
+    options = {**QUICK, "max_iter": 60, "early_stopping": True, "alpha": 0.0}
+    plain = MLPRegressor(**{**options, "early_stopping": False}, solver="lbfgs").fit(x, t)
+    same = MLPRegressor(**options, solver="lbfgs").fit(x, t)
+    np.testing.assert_array_equal(same.predict(x), plain.predict(x))
+    assert same.validation_scores_ is None
+    noise = np.random.default_rng(0).normal(size=(2, 40))
+    held = numbers(40, seed=2)[0], numbers(40, seed=2)[1] + 100 * noise[0]
+    judged = MLPRegressor(**options, solver="lbfgs").fit(
+        x[:40], t[:40] + 100 * noise[1], validation_data=held
+    )
+    assert judged.n_iter_ < 60
+    assert judged.best_validation_score_ == pytest.approx(judged.score(*held), abs=1e-3)
+    assert len(MLPRegressor(**options, solver=optim.LBFGS()).fit(x, t).validation_scores_) > 0
+    with pytest.raises(ConfigError, match="validation_data"):
+        MLPClassifier(solver="lbfgs", early_stopping=True, calibrate=True).fit(x, t > 500)
+
+
 def test_validation_data_and_scorers() -> None:
     x, t = numbers(150)
     held = numbers(60, seed=1)

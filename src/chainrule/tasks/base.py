@@ -84,7 +84,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _learn(self, X: Any, y: Any, given_weight: Any, validation: Any, *, incremental: bool) -> Any:
         parameters.check(self)
-        self._prepare(holds_out=incremental or validation is not None or bool(self.early_stopping))
+        self._prepare(holds_out=incremental or validation is not None or self._holds_out())
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         X, y = self._checked_target(X, y, reset=first)
         weight = self._row_weights(X, y, given_weight, incremental=incremental)
@@ -96,11 +96,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         held = None
         if validation is not None:
             held = self._given_validation(validation)
-        elif self.early_stopping and not incremental:
+        elif self._holds_out() and not incremental:
             (X, y, weight), held = self._split(X, y, weight)
         self._run(X, y, weight, held, incremental=incremental)
         self._end(held)
         return self
+
+    def _holds_out(self) -> bool:
+        """Whether a share of the rows is held out; for "lbfgs" scikit-learn's early_stopping does nothing."""
+        return bool(self.early_stopping) and self.solver != "lbfgs"
 
     def _prepare(self, *, holds_out: bool) -> None:
         """What else is refused before anything is done."""
@@ -266,14 +270,15 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         at = self._progress
         sgd = self.solver == "sgd"
         solver = isinstance(rule, optim.Solver)
+        stops_by_score = bool(self.early_stopping and held is not None)
         return Convergence(
             at,
             tol=self.tol,
-            patience=np.inf if solver and not self.early_stopping else self.n_iter_no_change,
+            patience=np.inf if solver and not stops_by_score else self.n_iter_no_change,
             rows=len(X),
             in_units=self._target.loss_in_units,
             score=None if held is None else self._scorer(*held),
-            stops_by_score=bool(self.early_stopping and held is not None),
+            stops_by_score=stops_by_score,
             rate=self.learning_rate if sgd else "constant",
             power=self.power_t,
             first_rate=self.learning_rate_init if sgd and self.learning_rate_init != "auto" else 1.0,
