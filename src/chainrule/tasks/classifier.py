@@ -32,8 +32,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ``batch_size``, ``learning_rate``, ``learning_rate_init``, ``power_t``, ``max_iter``, ``shuffle``,
     ``random_state``, ``tol``, ``verbose``, ``warm_start``, ``momentum``, ``nesterovs_momentum``,
     ``early_stopping``, ``validation_fraction``, ``beta_1``, ``beta_2``, ``epsilon``, ``n_iter_no_change``,
-    ``max_fun``. As there, ``early_stopping`` holds out nothing where the solver is "lbfgs"; ``validation_data``
-    does. And more:
+    ``max_fun``. As there, ``early_stopping`` holds out nothing where the solver is "lbfgs"; here
+    ``validation_data`` does. And more:
 
     activation      "identity", "logistic", "tanh", "relu", any name of ``ops.functions.FUNCTIONS``, a
                     function of a graph node, a layer; or a tuple with one for each hidden layer
