@@ -155,6 +155,10 @@ USAGE = {
     "train --config wrong.toml": ["wrong.toml: target is 3"],
     "train rows.csv --config unfit.toml": ["epochs is 'many'"],
     "train folder --target y": ["folder is a folder"],
+    "train rows.csv --target y --stream --search": ["leave out --search or --stream"],
+    "train rows.csv --target y --stream --networks 3": ["networks and log_target", "leave them out"],
+    "train rows.csv --target why --stream": ["'why'", "Known: kind, size, y"],
+    "train --config stream.toml": ["stream is 'yes'"],
     "predict MODEL rows.csv rows.csv": ["one FILE at a time"],
     "predict MODEL rows.csv -o out.doc": ["out.doc", "Known: .csv"],
     "predict MODEL rows.csv -o out.csv.gz": ["out.csv.gz"],
@@ -180,6 +184,7 @@ def test_usage(line: str, call: Call, here: Path, model: Path) -> None:
     (here / "broken.toml").write_text("target = = 3")
     (here / "odd.toml").write_text('data = "rows.csv"\ntarket = "y"\n')
     (here / "wrong.toml").write_text("target = 3\n")
+    (here / "stream.toml").write_text('data = "rows.csv"\ntarget = "y"\nstream = "yes"\n')
     (here / "unfit.toml").write_text('target = "y"\nepochs = "many"\n')
     words = [str(model) if word == "MODEL" else word for word in line.split()]
     message = told(here, call, *words)

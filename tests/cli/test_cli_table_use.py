@@ -1,4 +1,4 @@
-"""Models of tables on the command line: predict, evaluate, export; made-up tables, completion, the default install."""
+"""Models of tables on the command line: predict, evaluate, export; made-up tables, completion."""
 
 from __future__ import annotations
 

@@ -162,7 +162,12 @@ def test_options_settings_and_plan_have_the_same_names() -> None:
     shared = {"data", "epochs", "batch_size", "seed", "executor", "run_dir", "resume", "quiet", "debug"}
     assert options - table_options.OF_TABLES == {*shared, "recipe", "held_out"}
     text = TableCommand("a.csv", TablePlan("y", "regression")).to_toml()
-    assert set(tomllib.loads(text)) == {n.replace("_", "-") for n in plan} | {"data", "time", "search"}
+    assert set(tomllib.loads(text)) == {n.replace("_", "-") for n in plan} | {
+        "data",
+        "time",
+        "search",
+        "stream",
+    }
 
 
 @pytest.mark.parametrize(
@@ -174,11 +179,11 @@ def test_options_settings_and_plan_have_the_same_names() -> None:
     ],
 )
 def test_settings_survive_toml_and_json(plan: TablePlan, tmp_path: Path) -> None:
-    command = TableCommand("data.csv", plan, "60s", 3, "abc", ("data.csv", "--target", plan.target))
+    command = TableCommand("data.csv", plan, "60s", 3, True, "abc", ("data.csv", "--target", plan.target))
     path = tmp_path / "run.toml"
     path.write_text(command.to_toml(), encoding="utf-8")
     found = read_settings(path)
-    assert (found.pop("data"), found.pop("time"), found.pop("search")) == ("data.csv", "60s", 3)
+    assert [found.pop(name) for name in ("data", "time", "search", "stream")] == ["data.csv", "60s", 3, True]
     assert TablePlan(**found) == plan
     assert TableCommand.from_json(json.loads(json.dumps(command.to_json())), path) == command
     for change in ({"plan": 3}, {"more": 1}, {"data": None}):
@@ -272,3 +277,32 @@ def test_a_search_is_told_kept_and_shown(call: Call, here: Path) -> None:
     losses = [row["val_loss"] for row in result["trials"]]
     assert losses == sorted(losses)
     assert (here / "run" / "search" / "trials.json").exists()
+
+
+# ------------------------------------------------------------------ from a stream
+
+
+def test_a_stream_is_learned_resumed_and_reported_like_a_table(call: Call, here: Path) -> None:
+    shops(here / "shops.csv", 2000)
+    line = ["train", "shops.csv", "--target", "pays", "--stream", "--kinds", "sales=identifier", "--hidden",
+            8, "--executor", "reference", "--epochs", 4]  # fmt: skip
+    code, out, err = call(*line, "--run-dir", "run")
+    assert code == 0, err
+    assert "shops.csv: 2,000 rows, 5 columns" in err
+    assert "left out: identifier" in err
+    assert "Warning" not in err
+    error = re.search(r"^network +error ([\d.]+) %", out, re.M)
+    assert error is not None
+    assert float(error[1]) < 25
+    report = (here / "run" / "report.html").read_bytes()
+    code, out, err = call("report", "run")
+    assert (code, err) == (0, "")
+    assert (here / "run" / "report.html").read_bytes() == report
+    assert call("predict", "run", "shops.csv", "-o", "out.csv")[0] == 0
+    whole = digest(cr.load("run/model.safetensors").network.state)
+    code, _, err = call("train", "--run-dir", "run", "--resume", "-q")
+    assert (code, err) == (0, "")
+    assert digest(cr.load("run/model.safetensors").network.state) == whole
+    code, _, err = call("train", "--config", "run/config.toml", "--run-dir", "again", "-q")
+    assert (code, err) == (0, "")
+    assert digest(cr.load("again/model.safetensors").network.state) == whole

@@ -15,16 +15,20 @@ from chainrule.errors import DataError
 from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.targets import OneOf
 
-__all__ = ["of_file", "read_like", "read_new", "target_of"]
+__all__ = ["of_file", "read_like", "read_new", "target_of", "written_as"]
 
 
 def read_new(path: Path, kinds: Mapping[str, str]) -> tuple[Table, dict[str, Any]]:
     """A table to learn from, and how its file is written."""
-    table = read_table(path, kinds=kinds)
+    return read_table(path, kinds=kinds), written_as(path)
+
+
+def written_as(path: Path) -> dict[str, Any]:
+    """How a file of text is written; nothing of others."""
     if FORMATS.get(ending(path), "text") != "text":
-        return table, {}
+        return {}
     found = sniff(path)
-    return table, {"delimiter": found.delimiter, "decimal": found.decimal}
+    return {"delimiter": found.delimiter, "decimal": found.decimal}
 
 
 def read_like(path: Path, predictor: Predictor) -> Table:

@@ -18,7 +18,7 @@ from chainrule.tasks.plan import TablePlan
 __all__ = ["CONFIG", "TOML", "TableCommand", "digest_of", "read_settings"]
 
 CONFIG, TOML = "config.json", "config.toml"
-_OWN = ("data", "time", "search")
+_OWN = ("data", "time", "search", "stream")
 _PLAN = tuple(f.name for f in fields(TablePlan))
 
 
@@ -29,6 +29,7 @@ class TableCommand:
     data      the file;  sha256: of its bytes
     time      as it was written, such as "60s"; "" is without end
     search    plans to try; 0: no search
+    stream    whether rows are read block by block
     said      the words of the command line
     reasons   why the plan is as it is, where nobody said it
     """
@@ -37,6 +38,7 @@ class TableCommand:
     plan: TablePlan
     time: str = ""
     search: int = 0
+    stream: bool = False
     sha256: str = ""
     said: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +56,16 @@ class TableCommand:
         """Every setting under the name of its option."""
         plan = {name.replace("_", "-"): getattr(self.plan, name) for name in _PLAN}
         kinds = plan.pop("kinds")
-        return to_toml({"data": self.data, "time": self.time, "search": self.search, **plan, "kinds": kinds})
+        return to_toml(
+            {
+                "data": self.data,
+                "time": self.time,
+                "search": self.search,
+                "stream": self.stream,
+                **plan,
+                "kinds": kinds,
+            }
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: to_json(getattr(self, f.name)) for f in fields(self)}
@@ -67,7 +78,13 @@ class TableCommand:
             command = TableCommand(**read)
             right = isinstance(command.plan, TablePlan) and all(
                 isinstance(getattr(command, name), kind)
-                for name, kind in (("data", str), ("time", str), ("search", int), ("said", tuple))
+                for name, kind in (
+                    ("data", str),
+                    ("time", str),
+                    ("search", int),
+                    ("stream", bool),
+                    ("said", tuple),
+                )
             )
         except (TypeError, ConfigError):
             right = False
@@ -102,6 +119,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     for name in ("data", "time", "target"):
         if not isinstance(settings.get(name, ""), str):
             raise ConfigError(f"{path}: {name} is {settings[name]!r}; give text in quotes")
+    if not isinstance(settings.get("stream", False), bool):
+        raise ConfigError(f"{path}: stream is {settings['stream']!r}; give true or false")
     if not isinstance(settings.get("search", 0), int) or isinstance(settings.get("search"), bool):
         raise ConfigError(f"{path}: search is {settings['search']!r}; give a whole number of plans")
     return settings

@@ -95,6 +95,8 @@ _OPTIONS = (
     click.option("--patience", type=Whole(1), metavar="N", help="Epochs without a lower loss before a stop."),
     click.option("--validation", type=_SHARE, metavar="P", help="Share of rows that say when to stop."),
     click.option("--test", type=_SHARE, metavar="P", help="Share of rows for the test at the end."),
+    click.option("--stream", is_flag=True,
+                 help="Read the rows block by block, for CSV and Parquet files larger than memory."),
     click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="TOML",
                  help="Settings by the names of these options; what is given beside it goes first."),
     click.option("--write-config", type=click.Path(dir_okay=False, path_type=Path), metavar="TOML",
@@ -104,7 +106,7 @@ _OPTIONS = (
 OF_TABLES = frozenset(
     {"target", "task", "time", "search", "kinds", "scaling", "embed_from", "log_target", "hidden",
      "activation", "dropout", "batch_norm", "weight_decay", "learning_rate", "networks", "patience",
-     "validation", "test", "config", "write_config"}
+     "validation", "test", "config", "write_config", "stream"}
 )  # fmt: skip
 """Options that only a table has."""
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from chainrule.cli.reading import of_file, read_new
+from chainrule.cli.reading import of_file, read_new, written_as
 from chainrule.cli.table_command import CONFIG, TOML, TableCommand, digest_of
 from chainrule.cli.table_words import assumptions, plan_lines, result_lines
-from chainrule.data.tables import Table
-from chainrule.errors import DataError
+from chainrule.cli.table_work import Work, work_of
+from chainrule.data.tables import Stream, Table
+from chainrule.errors import ConfigError, DataError
 from chainrule.modelfile import load
 from chainrule.report import (
     TableFindings,
@@ -29,39 +31,69 @@ from chainrule.report import (
 from chainrule.report.record import MODEL, REPORT, RESULT
 from chainrule.report.table.columns import view_columns, view_target
 from chainrule.storage import RunLock, atomic_write
-from chainrule.tasks.plan import choose_plan
+from chainrule.tasks.plan import TablePlan, choose_plan
 from chainrule.tasks.predictor import Predictor
-from chainrule.tasks.prepared import Prepared, parts_of, prepare
-from chainrule.tasks.search import search
-from chainrule.tasks.table_fit import Fitted, fit_table
+from chainrule.tasks.table_fit import Fitted
+from chainrule.tasks.table_stream import choose_stream
 from chainrule.train import Progress
 
-__all__ = ["planned", "report_again", "run"]
+__all__ = ["opened", "planned", "report_again", "run"]
 
-_LEAST_RESERVE, _MOST_RESERVE = 1.0, 12.0  # seconds kept for the test and the report
-_SHARE = 0.12  # of the time
-_SEARCHED = 0.5  # of what is left, for a search
+# What is kept of the time for the test and the report: seconds, a share, and seconds for each row that the
+# linear model beside it learns; together not more than a share.
+_LEAST, _SHARE, _PER_ROW, _MOST = 1.0, 0.12, 4e-5, 0.4
 
 Say = Callable[[str], None]
 
 
 def planned(
-    data: Path, said: dict[str, Any], *, time: str, search: int, words: Sequence[str]
-) -> tuple[TableCommand, Table, dict[str, Any]]:
-    """What is to be done; the table; how its file is written."""
-    table, file = read_new(data, said.get("kinds") or {})
+    data: Path,
+    said: dict[str, Any],
+    *,
+    words: Sequence[str],
+    time: str = "",
+    search: int = 0,
+    stream: bool = False,
+) -> tuple[TableCommand, Table | Stream, dict[str, Any]]:
+    """What is to be done; the rows; how their file is written."""
+    if stream and search:
+        raise ConfigError("a search is of tables in memory; leave out --search or --stream")
     target = said.pop("target")
-    with of_file(data):
-        chosen = choose_plan(table, target, **said)
+    rows: Table | Stream
+    if stream:
+        file = written_as(data)
+        with _quietly():
+            chosen, rows = choose_stream(data, target, **said)
+    else:
+        rows, file = read_new(data, said.get("kinds") or {})
+        with of_file(data):
+            chosen = choose_plan(rows, target, **said)
     command = TableCommand(
-        str(data), chosen.plan, time, search, digest_of(data), tuple(words), dict(chosen.reasons)
+        str(data), chosen.plan, time, search, stream, digest_of(data), tuple(words), dict(chosen.reasons)
     )
-    return command, table, file
+    return command, rows, file
+
+
+def opened(command: TableCommand, data: Path) -> tuple[Table | Stream, dict[str, Any]]:
+    """The rows of a command that was planned before, and how their file is written."""
+    if not command.stream:
+        return read_new(data, command.plan.kinds)
+    settings = {name: value for name, value in vars(command.plan).items() if name != "target"}
+    with _quietly():
+        return choose_stream(data, command.plan.target, **settings)[1], written_as(data)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the warnings that columns are left out, which ``assumptions`` tells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def run(
     command: TableCommand,
-    table: Table,
+    rows: Table | Stream,
     file: dict[str, Any],
     folder: Path,
     *,
@@ -77,9 +109,9 @@ def run(
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         with of_file(command.data):  # all that can be refused, before anything is written
-            prepared = prepare(command.plan, table)
+            work = work_of(command, rows, file)
     notes = [str(w.message) for w in noted if "left out as an identifier" not in str(w.message)]
-    for line in (*assumptions(command, prepared, len(table)), *(f"note: {text}" for text in notes)):
+    for line in (*assumptions(command, work.overview()), *(f"note: {text}" for text in notes)):
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
@@ -87,57 +119,40 @@ def run(
             _describe(command, folder)
         say(f"in {folder}")
         try:
-            fitted = _learned(command, table, file, prepared, folder, say, quiet=quiet, began=began)
+            fitted = _learned(command, work, folder, say, quiet=quiet, began=began)
         except KeyboardInterrupt:
             click.echo(_stopped(command, folder), err=True)
             raise click.exceptions.Exit(130) from None
         fitted.predictor.save(folder / MODEL)
-        findings = _judged(command, table, fitted.predictor)
+        findings = _judged(command, work, fitted.predictor)
         _record(command, folder, fitted, findings)
-        _report(command, table, fitted.predictor, findings, folder)
+        _report(command, work, fitted.predictor, findings, folder)
     history = fitted.histories[0]
     seconds = time.monotonic() - began
     click.echo("\n".join(result_lines(findings, seconds, folder, folder / REPORT, history.sha256)))
 
 
 def _learned(
-    command: TableCommand,
-    table: Table,
-    file: dict[str, Any],
-    prepared: Prepared,
-    folder: Path,
-    say: Say,
-    *,
-    quiet: bool,
-    began: float,
+    command: TableCommand, work: Work, folder: Path, say: Say, *, quiet: bool, began: float
 ) -> Fitted:
-    plan, left = command.plan, _left(command, began)
-    trials: tuple[Any, ...] = ()
-    if command.search:
-        share = None if left is None else left * _SEARCHED
-        found = search(
-            plan, table, command.search, seconds=share, run_dir=folder / "search", told=say, prepared=prepared
-        )
-        plan, trials = found.plan, found.trials
-    for line in plan_lines(plan, command.reasons):
-        say(line)
-    fitted = fit_table(
-        plan, table, seconds=_left(command, began), callbacks=[] if quiet else [Progress()], run_dir=folder,
-        resume=True, told=say, file=file, prepared=prepared,
-    )  # fmt: skip
+    def told(plan: TablePlan) -> None:
+        for line in plan_lines(plan, command.reasons):
+            say(line)
+
+    watching = [] if quiet else [Progress()]
+    fitted = work.learn(folder, lambda: _left(command, began, len(work.known)), watching, say, told)
     if not len(fitted.histories[0]):
         click.echo("note: the time was over before one epoch was done; give more --time", err=True)
     elif fitted.stopped == "time":
         say(f"the time is over: the last network was stopped after {len(fitted.histories[-1])} epochs")
-    fitted.trials = trials
     return fitted
 
 
-def _left(command: TableCommand, began: float) -> float | None:
+def _left(command: TableCommand, began: float, rows: int) -> float | None:
     """Seconds until the end, less those that test and report will need."""
     if command.seconds is None:
         return None
-    reserve = min(max(_SHARE * command.seconds, _LEAST_RESERVE), _MOST_RESERVE)
+    reserve = max(min(_SHARE * command.seconds + _PER_ROW * rows, _MOST * command.seconds), _LEAST)
     return max(command.seconds - reserve - (time.monotonic() - began), 0.0)
 
 
@@ -147,13 +162,10 @@ def _describe(command: TableCommand, folder: Path) -> None:
     write_json(folder, CONFIG, command.to_json())
 
 
-def _judged(command: TableCommand, table: Table, predictor: Predictor) -> TableFindings:
+def _judged(command: TableCommand, work: Work, predictor: Predictor) -> TableFindings:
     plan = command.plan
-    known, test = parts_of(plan, table)
-    baselines = fit_baselines(predictor, table.take(known), plan.target, seed=plan.seed)
-    return examine_table(
-        predictor, table.take(test), plan.target, numbers=test, baselines=baselines, seed=plan.seed
-    )
+    baselines = fit_baselines(predictor, work.known, plan.target, seed=plan.seed)
+    return examine_table(predictor, work.test, plan.target, baselines=baselines, seed=plan.seed)
 
 
 def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: TableFindings) -> None:
@@ -190,12 +202,10 @@ def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: Table
 
 
 def _report(
-    command: TableCommand, table: Table, predictor: Predictor, findings: TableFindings, folder: Path
+    command: TableCommand, work: Work, predictor: Predictor, findings: TableFindings, folder: Path
 ) -> Path:
     plan, result = command.plan, read_json(folder, RESULT)
-    known, _ = parts_of(plan, table)
-    history = predictor.network.history
-    learned = table.take(known)
+    history, learned = predictor.network.history, work.known
     settings = dict(replace(plan, learning_rate=result["learning_rate"]).rows())
     return write_table_report(
         folder / REPORT,
@@ -203,7 +213,7 @@ def _report(
         title=f"{Path(command.data).name}: {plan.target}",
         columns=view_columns(learned, predictor.encoder, plan.target),
         target=view_target(learned[plan.target], plan.target, findings.classes),
-        train_rows=len(learned),
+        train_rows=work.train_rows,
         history_rows=[] if history is None else history.rows,
         kept=None if history is None else history.kept,
         networks=len(result["networks"]),
@@ -226,8 +236,10 @@ def report_again(folder: Path, data: Path | None) -> Path:
         raise DataError(f"{where} is not there, on which the run was trained; name it with --data")
     if digest_of(where) != command.sha256:
         raise DataError(f"{where} is not the file on which the run was trained; give that one with --data")
-    table, _ = read_new(where, command.plan.kinds)
-    return _report(command, table, predictor, _judged(command, table, predictor), folder)
+    rows, file = opened(command, where)
+    with _quietly():
+        work = work_of(command, rows, file)
+    return _report(command, work, predictor, _judged(command, work, predictor), folder)
 
 
 def _stopped(command: TableCommand, folder: Path) -> str:

@@ -5,48 +5,55 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.cli.table_command import TableCommand
-from chainrule.data.tables import ColumnEncoder, Ignored
+from chainrule.data.tables import ColumnEncoder, Ignored, TableEncoder
 from chainrule.report import TableFindings
 from chainrule.report.html import duration, percent
 from chainrule.tasks.plan import TablePlan
-from chainrule.tasks.prepared import Prepared
 
-__all__ = ["assumptions", "plan_lines", "result_lines", "score_words"]
+__all__ = ["Overview", "assumptions", "plan_lines", "result_lines", "score_words"]
 
 _SHOWN = 40
 
 
-def assumptions(command: TableCommand, prepared: Prepared, rows: int) -> list[str]:
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """What is told of a table before it is learned: rows in all, to learn from, of those to stop by, of the
+    test; how often each class occurs among those that were looked at."""
+
+    rows: int
+    train: int
+    held: int
+    test: int
+    encoder: TableEncoder
+    classes: Mapping[str, int]
+
+
+def assumptions(command: TableCommand, seen: Overview) -> list[str]:
     """The file, the target, every column with the reason for its kind, the parts."""
-    plan, encoder = command.plan, prepared.encoder
-    lines = [f"{command.data}: {rows:,} rows, {len(encoder.columns) + 1} columns"]
+    plan, columns = command.plan, seen.encoder.columns
     why = command.reasons.get("task", "you said so")
     what = f"{plan.target}: {plan.task}"
-    if plan.task == "classification":
-        counts = Counter(prepared.groups.tolist() if prepared.groups is not None else [])
-        names = [str(c) for c in prepared.target.classes]
-        common, count = counts.most_common(1)[0]
-        share = percent(count / len(prepared.train))
-        what += f", {len(names)} classes; the commonest is {names[common][:40]} with {share}"
-    lines += [f"{what} ({why})"]
-    width = min(max(len(c.name) for c in encoder.columns), 30)
-    for column in encoder.columns[:_SHOWN]:
+    if seen.classes:
+        common, count = max(seen.classes.items(), key=lambda pair: pair[1])
+        share = percent(count / sum(seen.classes.values()))
+        what += f", {len(seen.classes)} classes; the commonest is {common[:40]} with {share}"
+    lines = [f"{command.data}: {seen.rows:,} rows, {len(columns) + 1} columns", f"{what} ({why})"]
+    width = min(max(len(c.name) for c in columns), 30)
+    for column in columns[:_SHOWN]:
         kind = column.kind if column.features else f"left out: {getattr(column, 'why', column.kind)}"
         gaps = ", with gaps" if column.missing else ""
         lines.append(f"  {column.name[:30]:<{width}}  {kind}{gaps}: {column.reason}{_remedy(column)}")
-    if more := len(encoder.columns) - _SHOWN:
-        kinds = Counter(c.kind for c in encoder.columns[_SHOWN:])
-        lines += (
-            [f"  … and {more} more: {', '.join(f'{n} {k}' for k, n in kinds.items())}"] if more > 0 else []
-        )
-    held = round(plan.validation * len(prepared.train))
+    if rest := columns[_SHOWN:]:
+        kinds = Counter(c.kind for c in rest)
+        lines += [f"  … and {len(rest)} more: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"]
     others = f", other ones for each of {plan.networks} networks" if plan.networks > 1 else ""
     lines += [
-        f"{len(prepared.train):,} rows to learn from, of which {held:,} decide when to stop{others}; "
-        f"{len(prepared.test):,} rows for the test, which is read once, at the end"
+        f"{seen.train:,} rows to learn from, of which {seen.held:,} decide when to stop{others}; "
+        f"{seen.test:,} rows for the test, which is read once, at the end"
     ]
     return lines
 

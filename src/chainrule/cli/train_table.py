@@ -15,7 +15,7 @@ from chainrule.errors import ConfigError, DataError
 
 __all__ = ["train_table"]
 
-_ELSEWHERE = ("data", "time", "search")  # settings that are none of the plan
+_ELSEWHERE = ("data", "time", "search", "stream")  # settings that are none of the plan
 
 
 def train_table(
@@ -31,16 +31,16 @@ def train_table(
     config, written = given.pop("config", None), given.pop("write_config", None)
     said = _said(given, config)
     if resume:
-        command, table, file, folder = _resumed(said, run_dir)
-        run(command, table, file, folder, resume=True, quiet=quiet, began=began)
+        command, rows, file, folder = _resumed(said, run_dir)
+        run(command, rows, file, folder, resume=True, quiet=quiet, began=began)
         return
-    command, table, file = _asked(said, words)
+    command, rows, file = _asked(said, words)
     if written is not None:
         _write(command.to_toml(), written)
         return
     base = base_name(_stem(command.data), command.plan.target, command.plan.seed)
     folder = new_folder(run_dir, base, ["chainrule", "train", command.data])
-    run(command, table, file, folder, resume=False, quiet=quiet, began=began)
+    run(command, rows, file, folder, resume=False, quiet=quiet, began=began)
 
 
 def _said(given: dict[str, Any], config: Path | None) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def _asked(said: dict[str, Any], words: list[str]) -> tuple[Any, Any, Any]:
         raise DataError(f"no such file: {data}; check the spelling")
     if "target" not in plan:
         raise click.UsageError(_which(data))
-    return planned(data, plan, time=said.get("time", ""), search=int(said.get("search", 0)), words=words)
+    settings = {name: said[name] for name in ("time", "search", "stream") if name in said}
+    return planned(data, plan, words=words, **settings)
 
 
 def _which(data: Path) -> str:
@@ -81,8 +82,8 @@ def _resumed(said: dict[str, Any], run_dir: Path | None) -> tuple[Any, Any, Any,
     """The command with which the run was begun; what is given again must not differ, but for the time."""
     from dataclasses import replace
 
-    from chainrule.cli.reading import read_new
     from chainrule.cli.table_command import CONFIG, TableCommand, digest_of
+    from chainrule.cli.table_training import opened
     from chainrule.report import read_json
 
     if run_dir is None and "data" not in said:
@@ -92,7 +93,7 @@ def _resumed(said: dict[str, Any], run_dir: Path | None) -> tuple[Any, Any, Any,
     if not (folder / CONFIG).is_file():
         raise DataError(f"{folder} holds no run of `chainrule train`; name the folder of one with --run-dir")
     command = TableCommand.from_json(read_json(folder, CONFIG), folder / CONFIG)
-    known = {"data": command.data, "search": command.search, **vars(command.plan)}
+    known = {"data": command.data, "search": command.search, "stream": command.stream, **vars(command.plan)}
     for name, value in said.items():
         if name != "time" and value is not None and known.get(name) != value:
             option = "DATA" if name == "data" else "--" + name.replace("_", "-")
@@ -106,8 +107,8 @@ def _resumed(said: dict[str, Any], run_dir: Path | None) -> tuple[Any, Any, Any,
             f"{data} is not the file with which {folder} was begun: it has changed, or is gone; start "
             "another run without --resume"
         )
-    table, file = read_new(data, command.plan.kinds)
-    return replace(command, time=said.get("time", command.time)), table, file, folder
+    rows, file = opened(command, data)
+    return replace(command, time=said.get("time", command.time)), rows, file, folder
 
 
 def _stem(data: str) -> str:

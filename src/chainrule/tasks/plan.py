@@ -14,7 +14,16 @@ from chainrule.data.tables.targets import Scaled
 from chainrule.errors import ConfigError, DataError, nearest, within
 from chainrule.ops.functions import FUNCTIONS
 
-__all__ = ["LEAST_ROWS", "TASKS", "TRANSFORMS", "Chosen", "TablePlan", "choose_plan"]
+__all__ = [
+    "LEAST_ROWS",
+    "TASKS",
+    "TRANSFORMS",
+    "Chosen",
+    "TablePlan",
+    "by_size",
+    "check_names",
+    "choose_plan",
+]
 
 TASKS = ("classification", "regression")
 TRANSFORMS = ("none", "log", "log1p")
@@ -154,9 +163,7 @@ def choose_plan(table: Table, target: str, **said: Any) -> Chosen:
     >>> chosen.plan.task, chosen.reasons["task"]
     ('regression', 'numbers')
     """
-    known = [f.name for f in fields(TablePlan)]
-    if unknown := [name for name in said if name not in known]:
-        raise ConfigError(f"a plan has no {unknown[0]!r}; {nearest(unknown[0], known)}")
+    check_names(said)
     column = table[target]
     if len(table) < LEAST_ROWS:
         raise DataError(
@@ -168,12 +175,19 @@ def choose_plan(table: Table, target: str, **said: Any) -> Chosen:
     found, why = choose_target(column, task, target)
     chosen: dict[str, tuple[Any, str]] = {
         "task": ("regression" if isinstance(found, Scaled) else "classification", why),
-        **_by_size(len(table)),
+        **by_size(len(table)),
     }
     given = {name: value for name, value in said.items() if value is not None}
     settings = {**{name: value for name, (value, _) in chosen.items()}, **given, "target": target}
     reasons = {name: reason for name, (_, reason) in chosen.items() if name not in given or name == "task"}
     return Chosen(TablePlan(**settings), reasons)
+
+
+def check_names(said: Mapping[str, Any]) -> None:
+    """ConfigError for a setting that no plan has."""
+    known = [f.name for f in fields(TablePlan)]
+    if unknown := [name for name in said if name not in known]:
+        raise ConfigError(f"a plan has no {unknown[0]!r}; {nearest(unknown[0], known)}")
 
 
 _BATCHES = ((500, 16), (2_000, 32), (20_000, 64), (100_000, 128), (500_000, 256), (math.inf, 512))
@@ -182,7 +196,7 @@ _NETWORKS = ((50_000, 4), (500_000, 2), (math.inf, 1))
 _DECAY = ((20_000, 1.0), (200_000, 0.3), (math.inf, 0.1))
 
 
-def _by_size(rows: int) -> dict[str, tuple[Any, str]]:
+def by_size(rows: int) -> dict[str, tuple[Any, str]]:
     """Batches grow with the rows, so that an epoch stays some thousand steps. Patience and the number of
     networks fall with them, for what one more epoch or network tells falls too; so does the decay, which
     forgets over a number of steps that is to stay one of epochs."""

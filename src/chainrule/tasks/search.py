@@ -142,7 +142,7 @@ def _trial(plan: TablePlan, prepared: Prepared, folder: Path, epochs: int, ends:
     rows, held = prepared.held_out(plan, 0)
     x, y = prepared.take(rows)
     clock = Deadline(ends)
-    net = Network(layers_of(plan, prepared), seed=plan.seed)
+    net = Network(layers_of(plan, prepared.encoder, prepared.target), seed=plan.seed)
     history = net.fit(
         x, y, loss=prepared.loss, optimizer=rule_of(plan, float(plan.learning_rate), len(rows)),
         schedule=optim.Constant(), epochs=plan.epochs, batch_size=min(plan.batch_size, len(rows)),

@@ -6,15 +6,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chainrule import nn, optim, train
+from chainrule import losses, nn, optim, train
 from chainrule.config import to_json
-from chainrule.data.tables import Table
+from chainrule.data.tables import Table, TableEncoder
 from chainrule.executors import Array
 from chainrule.network import Network
 from chainrule.ops.functions import FUNCTIONS
@@ -24,10 +24,10 @@ from chainrule.tasks.plan import TablePlan
 from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.prepared import Prepared, prepare
 from chainrule.tasks.scaling import identity
-from chainrule.tasks.targets import OneOf
+from chainrule.tasks.targets import OneOf, Target
 from chainrule.train import History
 
-__all__ = ["Deadline", "Fitted", "fit_table", "found_rate", "layers_of", "rule_of"]
+__all__ = ["Deadline", "Fitted", "ended_by", "fit_table", "found_rate", "layers_of", "rule_of", "tried_rate"]
 
 _MEMORY = 2_000  # steps that the averaged weights remember at most
 _LOW, _HIGH, _STEPS = 1e-5, 1.0, 200  # of the range test
@@ -40,38 +40,38 @@ class Fitted:
 
     predictor    as a file holds it; ``network`` inside is the committee of all
     plan         with the learning rate that was found
-    train, test  numbers of rows; those in ``train`` were learned from and stopped by
-    held         of every network: the rows of ``train`` that it was stopped by
     histories    of every network
     seconds      that it took
     stopped      "patience", "epochs", or "time": why the last network ended
+    train, test  numbers of rows; those in ``train`` were learned from and stopped by. Empty of a stream
+    held         of every network: the rows of ``train`` that it was stopped by
     trials       of a search that went before
     """
 
     predictor: Predictor
     plan: TablePlan
-    train: Array
-    test: Array
-    held: tuple[Array, ...]
     histories: tuple[History, ...]
     seconds: float
     stopped: str
+    train: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    test: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    held: tuple[Array, ...] = ()
     trials: tuple[Mapping[str, Any], ...] = ()
 
 
 # ------------------------------------------------------------------ networks
 
 
-def layers_of(plan: TablePlan, prepared: Prepared) -> nn.Layer:
+def layers_of(plan: TablePlan, encoder: TableEncoder, target: Target) -> nn.Layer:
     """Embeddings where there are any, hidden layers, one Dense for the output."""
-    codes = prepared.encoder.embeddings
+    codes = encoder.embeddings
     steps: list[nn.Step] = [nn.Columns(codes)] if codes else []
     for units in plan.hidden:
         steps.append(nn.Dense(units))
         steps += [nn.BatchNorm()] * plan.batch_norm
         steps.append(FUNCTIONS[plan.activation])
         steps += [nn.Dropout(plan.dropout)] * bool(plan.dropout)
-    return nn.sequential(*steps, nn.Dense(prepared.target.outputs["y"]))
+    return nn.sequential(*steps, nn.Dense(target.outputs["y"]))
 
 
 def rule_of(plan: TablePlan, rate: optim.Rate, rows: int) -> optim.Rule:
@@ -96,15 +96,19 @@ class Deadline(train.Callback):
 
 
 def found_rate(plan: TablePlan, prepared: Prepared) -> float:
-    """The plan's learning rate; where it is "auto" that of a range test, held between 3e-4 and 0.01."""
+    """The plan's learning rate; where it is "auto" that of a range test."""
     if plan.learning_rate != "auto":
         return float(plan.learning_rate)
     rows, _ = prepared.held_out(plan, 0)
-    x, y = prepared.take(rows)
-    net = Network(layers_of(plan, prepared), seed=plan.seed)
-    test = net.find_learning_rate(
-        x, y, low=_LOW, high=_HIGH, steps=_STEPS, loss=prepared.loss, metrics=[],
-        optimizer=rule_of(plan, 1e-3, len(rows)), batch_size=plan.batch_size, executor=plan.executor,
+    layers = layers_of(plan, prepared.encoder, prepared.target)
+    return tried_rate(plan, layers, prepared.loss, *prepared.take(rows))
+
+
+def tried_rate(plan: TablePlan, layers: nn.Layer, loss: losses.Loss, x: Any, y: Array) -> float:
+    """By a range test on these rows, held between 3e-4 and 0.01."""
+    test = Network(layers, seed=plan.seed).find_learning_rate(
+        x, y, low=_LOW, high=_HIGH, steps=_STEPS, loss=loss, metrics=[], executor=plan.executor,
+        optimizer=rule_of(plan, 1e-3, len(y)), batch_size=min(plan.batch_size, len(y)),
     )  # fmt: skip
     rate = min(max(test.suggestion, _LEAST_RATE), _MOST_RATE)
     return float(f"{rate:.2g}")
@@ -166,8 +170,8 @@ def fit_table(
         learned=prepared.learned,
     )
     return Fitted(
-        predictor, plan, prepared.train, prepared.test, tuple(prepared.train[m.held] for m in chosen),
-        tuple(m.history for m in chosen), time.monotonic() - began, chosen[-1].stopped,
+        predictor, plan, tuple(m.history for m in chosen), time.monotonic() - began, chosen[-1].stopped,
+        prepared.train, prepared.test, tuple(prepared.train[m.held] for m in chosen),
     )  # fmt: skip
 
 
@@ -202,7 +206,7 @@ def _member(
 ) -> _Member:
     """One network, on rows of its own. What its folder has of it is not learned again."""
     rows, held = prepared.held_out(plan, k)
-    net = Network(layers_of(plan, prepared), seed=(plan.seed + k) % 2**63)
+    net = Network(layers_of(plan, prepared.encoder, prepared.target), seed=(plan.seed + k) % 2**63)
     clock = Deadline(ends)
     x, y = prepared.take(rows)
     net.fit(
@@ -221,8 +225,12 @@ def _member(
         resume=resume and folder is not None,
         verbose=0,
     )
-    ended = net.history is not None and net.history.stopped == "epochs"
-    return _Member(net, held, "time" if clock.struck else "epochs" if ended else "patience")
+    return _Member(net, held, ended_by(net.history or History(), clock))
+
+
+def ended_by(history: History, clock: Deadline) -> str:
+    """ "time", "epochs" or "patience"."""
+    return "time" if clock.struck else "epochs" if history.stopped == "epochs" else "patience"
 
 
 def _chosen(members: Sequence[_Member]) -> list[_Member]:

@@ -17,7 +17,7 @@ from chainrule.data.tables.moments import Moments, row_keys
 from chainrule.data.tables.pool import Pool, ahead
 from chainrule.data.tables.profile import ColumnProfile, Profile
 from chainrule.data.tables.sources import Source, open_source
-from chainrule.data.tables.table import Array, Table
+from chainrule.data.tables.table import Array, Table, concatenate
 from chainrule.data.tables.table_encoder import TableEncoder, conform
 from chainrule.data.tables.targets import Classes, Scaled, choose_target
 from chainrule.errors import ConfigError, DataError, within
@@ -142,6 +142,22 @@ class Stream(RowStream):
             raise DataError(f"{out} of {self.rows} rows would be held out; give another share, or more rows")
         train = replace(self, held=(share, False), rows=self.rows - out)
         return train, replace(self, held=(share, True), rows=out, shuffle=False)
+
+    def table(self, share: float = 1.0) -> Table:
+        """The rows of this stream as a table in memory, in their order; or about a share of them, chosen by
+        their places and the seed."""
+        parts = []
+        for first, rows in self._pieces(None):
+            taken = np.ones(len(rows), bool)
+            if self.held is not None:
+                taken = self._is_held(first, len(rows), self.held[0]) == self.held[1]
+            if share < 1:
+                drawn = (row_keys(first, len(rows)) ^ row_keys(self.seed, 1)) & np.uint64(_HELD - 1)
+                taken &= drawn < np.uint64(round(share * _HELD))  # bits that no split looks at
+            parts += [rows.take(taken)] if taken.any() else []
+        if not parts:
+            raise DataError(f"a share of {share:g} of {self.rows} rows holds none; take a larger one")
+        return concatenate(parts)
 
     def epoch(self, number: int, buffers: Buffers | None = None) -> Iterator[Block]:
         """The blocks of an epoch. DataError for what the survey did not meet: the data changed since."""

@@ -1,0 +1,130 @@
+"""The two ways in which ``chainrule train FILE`` learns rows: in memory, and from a stream."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chainrule.cli.table_command import TableCommand
+from chainrule.cli.table_words import Overview
+from chainrule.data.tables import Classes, Stream, Table
+from chainrule.tasks.plan import TablePlan
+from chainrule.tasks.prepared import parts_of, prepare
+from chainrule.tasks.search import search
+from chainrule.tasks.table_fit import Fitted, fit_table
+from chainrule.tasks.table_stream import fit_stream, stream_parts
+from chainrule.train import Callback
+
+__all__ = ["Work", "work_of"]
+
+_SEARCHED = 0.5  # of the time that is left
+
+Say = Callable[[str], None]
+Left = Callable[[], float | None]
+"""The seconds that are left."""
+
+
+class Work(ABC):
+    """Rows that are about to be learned; whatever can be refused of them was, when this is made.
+
+    known, test    rows that were learned from, of a stream some of them; those that nobody saw
+    train_rows     from which is learned
+    """
+
+    known: Table
+    test: Table
+    train_rows: int
+
+    @abstractmethod
+    def overview(self) -> Overview: ...
+
+    @abstractmethod
+    def learn(
+        self,
+        folder: Path,
+        left: Left,
+        callbacks: Sequence[Callback],
+        told: Say,
+        planned: Callable[[TablePlan], None],
+    ) -> Fitted:
+        """The fit, after the search where one was asked for; ``planned`` is told what was decided on."""
+
+
+def work_of(command: TableCommand, rows: Table | Stream, file: Mapping[str, Any]) -> Work:
+    """DataError as choose_encoders and choose_target say."""
+    return _Streamed(command, rows, file) if isinstance(rows, Stream) else _InMemory(command, rows, file)
+
+
+class _InMemory(Work):
+    def __init__(self, command: TableCommand, table: Table, file: Mapping[str, Any]) -> None:
+        self.command, self.table, self.file = command, table, file
+        self.prepared = prepare(command.plan, table)
+        rows, test = parts_of(command.plan, table)
+        self.known, self.test, self.train_rows = table.take(rows), table.take(test), len(rows)
+
+    def overview(self) -> Overview:
+        plan, found = self.command.plan, self.prepared
+        _, held = found.held_out(plan, 0)
+        counts = _counts(plan, self.known)
+        return Overview(len(self.table), len(found.train), len(held), len(self.test), found.encoder, counts)
+
+    def learn(
+        self,
+        folder: Path,
+        left: Left,
+        callbacks: Sequence[Callback],
+        told: Say,
+        planned: Callable[[TablePlan], None],
+    ) -> Fitted:
+        plan, seconds = self.command.plan, left()
+        trials: tuple[Mapping[str, Any], ...] = ()
+        if self.command.search:
+            found = search(
+                plan, self.table, self.command.search, run_dir=folder / "search", told=told,
+                seconds=None if seconds is None else seconds * _SEARCHED, prepared=self.prepared,
+            )  # fmt: skip
+            plan, trials = found.plan, found.trials
+        planned(plan)
+        fitted = fit_table(
+            plan, self.table, seconds=left(), callbacks=callbacks, run_dir=folder, resume=True, told=told,
+            file=self.file, prepared=self.prepared,
+        )  # fmt: skip
+        return replace(fitted, trials=trials)
+
+
+class _Streamed(Work):
+    def __init__(self, command: TableCommand, stream: Stream, file: Mapping[str, Any]) -> None:
+        self.command, self.rows, self.file = command, stream.rows, file
+        self.parts = stream_parts(command.plan, stream)
+        self.known, self.test, self.train_rows = self.parts.known, self.parts.test, self.parts.train.rows
+
+    def overview(self) -> Overview:
+        held = len(self.parts.validation)
+        counts = _counts(self.command.plan, self.known)
+        encoder = self.parts.train.encoder
+        return Overview(self.rows, self.train_rows + held, held, len(self.test), encoder, counts)
+
+    def learn(
+        self,
+        folder: Path,
+        left: Left,
+        callbacks: Sequence[Callback],
+        told: Say,
+        planned: Callable[[TablePlan], None],
+    ) -> Fitted:
+        planned(self.command.plan)
+        return fit_stream(
+            self.command.plan, self.parts, seconds=left(), callbacks=callbacks, run_dir=folder, resume=True,
+            told=told, file=self.file,
+        )  # fmt: skip
+
+
+def _counts(plan: TablePlan, known: Table) -> dict[str, int]:
+    """How often each class occurs."""
+    if plan.task == "regression":
+        return {}
+    column = known[plan.target]
+    return {str(label): n for label, n in Classes.of(column, plan.target).counts(column).items()}
