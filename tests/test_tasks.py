@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from estimated import QUICK, forward, numbers, relu, table
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_poisson_deviance
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.preprocessing import StandardScaler
 
+from chainrule import optim
 from chainrule.errors import ConfigError, DataError
 from chainrule.tasks import MLPClassifier, MLPRegressor
 from chainrule.tasks.scaling import by_unit, standard
@@ -34,7 +36,7 @@ def test_every_parameter_of_theirs_with_its_default(ours: Any, theirs: Any) -> N
     here, there = (inspect.signature(kind).parameters for kind in (ours, theirs))
     assert here.keys() >= there.keys()
     for name, parameter in there.items():
-        assert here[name].default == parameter.default, name
+        assert here[name].default == ("auto" if name == "alpha" else parameter.default), name
         assert here[name].kind == parameter.kind, name
     positional = [n for n, p in there.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert list(here)[: len(positional)] == positional
@@ -315,3 +317,39 @@ def test_targets_are_checked() -> None:
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", ConvergenceWarning)
         assert MLPClassifier(**QUICK).fit(x, np.full(80, "only")).predict(x[:2]).tolist() == ["only", "only"]
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_penalty_of_auto_is_that_of_ridge_and_logistic_regression(solver, weighted):
+    """λ = 1/(weight of all rows); scikit-learn's alpha is divided by the weight of a batch."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+    weight = rng.uniform(1, 3, 60) if weighted else np.ones(60)
+    options = {**QUICK, "solver": solver, "batch_size": 20}
+    auto = MLPRegressor(**options).fit(x, y, weight)
+    share = 1.0 if solver == "lbfgs" else 20 / 60
+    given = MLPRegressor(**options, alpha=share).fit(x, y, weight)
+    assert auto.network_.optimizer.l2 == pytest.approx(1 / weight.sum())
+    assert auto.network_.optimizer.l2 == pytest.approx(given.network_.optimizer.l2)
+    np.testing.assert_allclose(auto.coefs_[0], given.coefs_[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_penalty_of_auto_is_ridges_in_the_limit_of_no_hidden_layer():
+    """A network without hidden layers and with L-BFGS is Ridge(alpha=1) on the same standardised columns."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(40, 3)) * [1, 10, 100]
+    y = x @ [1, 0.2, -0.03] + rng.normal(size=40)
+    ours = MLPRegressor(
+        hidden_layer_sizes=(), solver="lbfgs", scaling="standard", tol=1e-9, max_iter=500
+    ).fit(x, y)
+    z, u = (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
+    expected = Ridge().fit(z, u).predict(z) * y.std() + y.mean()
+    np.testing.assert_allclose(ours.predict(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_penalty_of_auto_leaves_an_optimizer_of_ones_own_alone_and_parts_of_unknown_number():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+    assert MLPRegressor(**QUICK, solver=optim.Adam(1e-3, l2=0.3)).fit(x, y).network_.optimizer.l2 == 0.3
+    assert MLPRegressor(**QUICK).partial_fit(x, y).network_.optimizer.l2 == pytest.approx(1e-4 / 60)

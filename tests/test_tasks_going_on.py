@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def test_partial_fit_is_a_fit_epoch_by_epoch(solver: str, early: bool) -> None:
     """The optimizer's state goes on: ten calls are one fit of ten epochs, to the bit."""
     x, y = table()
-    options = {**QUICK, "solver": solver, "max_iter": 10, "n_iter_no_change": 100}
+    options = {**QUICK, "solver": solver, "max_iter": 10, "n_iter_no_change": 100, "alpha": 0.1}
     whole = MLPClassifier(**options).fit(x, y)
     parts = MLPClassifier(**options, early_stopping=early)
     for _ in range(10):
@@ -39,7 +39,7 @@ def test_partial_fit_with_early_stopping_of_numbers_labels_and_targets() -> None
     """Nothing is held out, no score is kept, and a fit afterwards stops early as if nothing had been."""
     x, y = table()
     labels = np.stack([y == "far", y == "up"], axis=1).astype(int)
-    options = {**QUICK, "max_iter": 3, "n_iter_no_change": 100, "batch_size": 9}
+    options = {**QUICK, "max_iter": 3, "n_iter_no_change": 100, "batch_size": 9, "alpha": 0.1}
     kinds: list[tuple[Any, np.ndarray, dict[str, Any]]] = [
         (MLPRegressor, numbers()[1], {}),
         (MLPRegressor, x[:, :2], {}),

@@ -111,10 +111,10 @@ def _dense(given: Any, inputs: int, units: int, activation: nn.Step) -> nn.Dense
 # ------------------------------------------------------------------ the optimizer
 
 
-def optimizer(given: Any, rows: float) -> optim.Rule | optim.Solver:
-    """The solver's rule, with the penalty ``alpha``/rows, where ``rows`` is the weight of one batch."""
+def optimizer(given: Any, l2: float) -> optim.Rule | optim.Solver:
+    """The solver's rule, with a penalty ½ l2 ‖W‖² more."""
     found = _solver(given)
-    changes: dict[str, Any] = {"l2": found.l2 + given.alpha / rows}
+    changes: dict[str, Any] = {"l2": found.l2 + l2}
     for name in ("weight_decay", "clip_norm"):
         value = getattr(given, name)
         if value is None:

@@ -44,6 +44,8 @@ __all__ = ["BaseMLP"]
 
 _DENSE_LIMIT = 4 << 30  # bytes that a sparse X may take as a dense array
 _AUTO_BATCH = 200
+_PLAIN = ("adam", "sgd", "lbfgs")  # solvers by scikit-learn's names, which take ``alpha``
+_SMALL = 1e-4  # scikit-learn's alpha
 _WORTH_COMPILING = 100  # steps
 _DONE = ("gradient", "progress", "precision")  # how a solver that has converged ends
 
@@ -52,6 +54,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     """A multi-layer perceptron as an estimator; see MLPClassifier and MLPRegressor."""
 
     network_: Network
+    alpha: Any
+    solver: Any
 
     # ------------------------------------------------------------------ what the two differ in
 
@@ -209,8 +213,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         dtype = net.dtype
         rows = len(X) if self.batch_size == "auto" else min(int(self.batch_size), len(X))
         rows = min(rows, _AUTO_BATCH) if self.batch_size == "auto" and self.solver != "lbfgs" else rows
-        mean_weight = 1.0 if weight is None else float(weight.mean())
-        rule = architecture.optimizer(self, self._effective(rows, len(X)) * mean_weight)
+        total = float(len(X) if weight is None else weight.sum())
+        rule = architecture.optimizer(self, self._penalty(total, rows / len(X), incremental))
         epochs = 1 if incremental else int(self.max_iter)
         monitor = Monitor(self, X, y, weight, epochs, self._view)
         watching = self._watching(X, held, rule, monitor, epochs)
@@ -243,9 +247,25 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         monitor.end()
         self._warn(watching, epochs, incremental)
 
-    def _effective(self, rows: int, n: int) -> int:
-        """Rows of the batch that alpha is divided by."""
-        return n if self.solver == "lbfgs" else rows
+    def _penalty(self, total: float, share: float, incremental: bool) -> float:
+        """λ of the penalty ½ λ ‖W‖² beside the mean loss.
+
+        total    the weight of all rows
+        share    of them in one batch
+
+        A number is scikit-learn's ``alpha``: λ = alpha/(weight of a batch). "auto" is ½ ‖W‖² beside the sum of
+        all losses, λ = 1/total, as Ridge and LogisticRegression have it by default: a prior of the weights
+        with variance 1 (Bishop 2006, eq. 3.55). An optimizer of the user's own has its own decay. Rows that
+        come in parts have no total: "auto" is scikit-learn's 0.0001 then.
+        """
+        alpha = self.alpha
+        if alpha == "auto":
+            if self.solver not in _PLAIN:
+                return 0.0
+            if not incremental:
+                return 1 / total
+            alpha = _SMALL
+        return alpha / (total * (1.0 if self.solver == "lbfgs" else share))
 
     def _callbacks(self) -> list[train.Callback]:
         given = self.callbacks

@@ -25,16 +25,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """A network that tells classes apart, with the interface of scikit-learn's ``MLPClassifier``.
 
     Whatever runs with theirs runs with this one: parameters, attributes and defaults have the same names and
-    meanings. Two things differ by default: the columns of X are scaled inside (``scaling="auto"``), and
-    the random numbers are others. ``coefs_`` and ``intercepts_`` are those for X as it was given.
+    meanings. Three things differ by default: the columns of X are scaled inside (``scaling="auto"``), the
+    penalty of the weights follows the number of rows (``alpha="auto"``), and the random numbers are others.
+    ``coefs_`` and ``intercepts_`` are those for X as it was given.
 
-    As in scikit-learn: ``hidden_layer_sizes``, ``alpha`` (the L2 penalty is alpha/(2 rows of a batch)·‖W‖²),
-    ``batch_size``, ``learning_rate``, ``learning_rate_init``, ``power_t``, ``max_iter``, ``shuffle``,
-    ``random_state``, ``tol``, ``verbose``, ``warm_start``, ``momentum``, ``nesterovs_momentum``,
-    ``early_stopping``, ``validation_fraction``, ``beta_1``, ``beta_2``, ``epsilon``, ``n_iter_no_change``,
-    ``max_fun``. As there, ``early_stopping`` holds out nothing where the solver is "lbfgs"; here
+    As in scikit-learn: ``hidden_layer_sizes``, ``batch_size``, ``learning_rate``, ``learning_rate_init``,
+    ``power_t``, ``max_iter``, ``shuffle``, ``random_state``, ``tol``, ``verbose``, ``warm_start``,
+    ``momentum``, ``nesterovs_momentum``, ``early_stopping``, ``validation_fraction``, ``beta_1``, ``beta_2``,
+    ``epsilon``, ``n_iter_no_change``, ``max_fun``. As there, ``early_stopping`` holds out nothing where the solver is "lbfgs"; here
     ``validation_data`` does. And more:
 
+    alpha           of the L2 penalty alpha/(2 rows of a batch)·‖W‖², as in scikit-learn; or "auto":
+                    ‖W‖²/(2 rows in all), the default of Ridge and LogisticRegression, which keeps a small
+                    table from being learned by heart, and leaves a large one alone
     activation      "identity", "logistic", "tanh", "relu", any name of ``ops.functions.FUNCTIONS``, a
                     function of a graph node, a layer; or a tuple with one for each hidden layer
     solver          "adam", "sgd", "lbfgs", the name of another optimizer (with its own learning rate), or an
@@ -77,7 +80,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         activation: Any = "relu",
         *,
         solver: Any = "adam",
-        alpha: float = 0.0001,
+        alpha: Any = "auto",
         batch_size: Any = "auto",
         learning_rate: str = "constant",
         learning_rate_init: Any = 0.001,

@@ -14,7 +14,7 @@ from chainrule.errors import ConfigError, nearest, within
 __all__ = ["check", "store"]
 
 _RANGES = {
-    "alpha": "[0, inf)", "power_t": "[0, inf)", "tol": "[0, inf)", "momentum": "[0, 1)",
+    "power_t": "[0, inf)", "tol": "[0, inf)", "momentum": "[0, 1)",
     "validation_fraction": "(0, 1)", "beta_1": "[0, 1)", "beta_2": "[0, 1)", "epsilon": "(0, inf)",
     "dropout": "[0, 1)",
 }  # fmt: skip
@@ -56,6 +56,8 @@ def check(estimator: Any) -> None:
 
 def _check_mixed(estimator: Any) -> None:
     """Those that take a number or a word."""
+    if estimator.alpha != "auto":
+        within(estimator, "alpha", "[0, inf)")
     if estimator.batch_size != "auto":
         within(estimator, "batch_size", "[1, inf)", whole=True)
     if estimator.learning_rate_init != "auto":

@@ -58,7 +58,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         activation: Any = "relu",
         *,
         solver: Any = "adam",
-        alpha: float = 0.0001,
+        alpha: Any = "auto",
         batch_size: Any = "auto",
         learning_rate: str = "constant",
         learning_rate_init: Any = 0.001,
