@@ -1,7 +1,7 @@
 """Estimators at their defaults beside scikit-learn's: python -m bench.estimators [--seeds 10] [--page]
 
-On the tables that come with scikit-learn, or on a file: --table FILE --target COLUMN. None of them was looked
-at when the defaults were chosen. Five folds for each seed, the same for all. The difference is ours − theirs,
+On the tables that come with scikit-learn, or on a file: --table FILE --target COLUMN. The defaults were chosen
+on other tables. Five folds for each seed, the same for all. The difference is ours − theirs,
 with its standard error over the seeds; accuracy of classes, R² of numbers. Linear models see standardised
 columns; boosting stands beside. Text of a file is one-hot for scikit-learn's models, its gaps a category or
 the mean; ours take the columns as they are.
@@ -141,11 +141,11 @@ def row(name: str, found: dict[str, Runs]) -> str:
 
 def words(seeds: int) -> list[str]:
     return [
-        "Every model at its defaults; none of these tables was looked at when ours were chosen. Five folds",
+        "Every model at its defaults; ours were chosen on other tables. Five folds",
         f"for each of {seeds} seeds, the same for all: accuracy of classes, R² of numbers. The difference is",
-        "ours − theirs with its standard error over the seeds. The linear models (logistic regression, ridge)",
-        "see standardised columns; gradient boosting is scikit-learn's by histograms. Medians of the seconds",
-        "of a fit, compiling included in the first of them only; `share` is ours over theirs.",
+        "ours − theirs with its standard error over the seeds. The linear models (logistic, ridge) see",
+        "standardised columns; gradient boosting is scikit-learn's by histograms. `fit` and `theirs` are",
+        "medians over all fits, of which the first of ours compiles; `share` is ours over theirs.",
         f"Command: `python -m bench.estimators --seeds {seeds} --page`.",
         "",
     ]

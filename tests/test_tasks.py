@@ -340,9 +340,8 @@ def test_the_penalty_of_auto_is_ridges_in_the_limit_of_no_hidden_layer():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(40, 3)) * [1, 10, 100]
     y = x @ [1, 0.2, -0.03] + rng.normal(size=40)
-    ours = MLPRegressor(
-        hidden_layer_sizes=(), solver="lbfgs", scaling="standard", tol=1e-9, max_iter=500
-    ).fit(x, y)
+    options: dict[str, Any] = {"solver": "lbfgs", "scaling": "standard", "tol": 1e-9, "max_iter": 500}
+    ours = MLPRegressor(hidden_layer_sizes=(), **options).fit(x, y)
     z, u = (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
     expected = Ridge().fit(z, u).predict(z) * y.std() + y.mean()
     np.testing.assert_allclose(ours.predict(x), expected, rtol=1e-5, atol=1e-5)

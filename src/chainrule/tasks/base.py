@@ -253,8 +253,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         total    the weight of all rows
         share    of them in one batch
 
-        A number is scikit-learn's ``alpha``: λ = alpha/(weight of a batch). "auto" is ½ ‖W‖² beside the sum of
-        all losses, λ = 1/total, as Ridge and LogisticRegression have it by default: a prior of the weights
+        A number is scikit-learn's ``alpha``: λ = alpha/(weight of a batch). "auto" is ½ ‖W‖² beside the sum
+        of all losses, λ = 1/total, as Ridge and LogisticRegression have it by default: a prior of the weights
         with variance 1 (Bishop 2006, eq. 3.55). An optimizer of the user's own has its own decay. Rows that
         come in parts have no total: "auto" is scikit-learn's 0.0001 then.
         """

@@ -32,8 +32,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     As in scikit-learn: ``hidden_layer_sizes``, ``batch_size``, ``learning_rate``, ``learning_rate_init``,
     ``power_t``, ``max_iter``, ``shuffle``, ``random_state``, ``tol``, ``verbose``, ``warm_start``,
     ``momentum``, ``nesterovs_momentum``, ``early_stopping``, ``validation_fraction``, ``beta_1``, ``beta_2``,
-    ``epsilon``, ``n_iter_no_change``, ``max_fun``. As there, ``early_stopping`` holds out nothing where the solver is "lbfgs"; here
-    ``validation_data`` does. And more:
+    ``epsilon``, ``n_iter_no_change``, ``max_fun``. As there, ``early_stopping`` holds out nothing where the
+    solver is "lbfgs"; here ``validation_data`` does. And more:
 
     alpha           of the L2 penalty alpha/(2 rows of a batch)·‖W‖², as in scikit-learn; or "auto":
                     ‖W‖²/(2 rows in all), the default of Ridge and LogisticRegression, which keeps a small
