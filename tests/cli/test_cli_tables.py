@@ -66,6 +66,7 @@ def test_training_leaves_a_folder_whose_figures_can_be_counted_again(run: Path) 
     model = cr.load(run / "model.safetensors")
     wrong = float(np.mean(model.predict(table.take(test)) != table["pays"][test]))
     out = (run.parent / "result.txt").read_text()
+    assert f"final weights     SHA-256 {digest(model.network.parameters)}\n" in out
     assert f"network           error {100 * wrong:.2f} %" in out
     assert [line[:18].strip() for line in out.splitlines()] == [
         "test rows", "network", "commonest class", "linear model", "time", "final weights", "model", "report",
@@ -237,6 +238,37 @@ def test_ctrl_c_saves_and_a_resumed_run_ends_in_the_same_bits(
     assert ends[0] == ends[1]
     found = [cr.load(here / f / "model.safetensors").network for f in ("parts", "whole")]
     assert digest(found[0].state) == digest(found[1].state)
+
+
+@pytest.mark.long
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(process: Process, here: Path) -> None:
+    """Wherever it is hit: while it searches, learns, or writes."""
+    shops(here / "shops.csv", 600)
+    begin = ["train", "shops.csv", "--target", "pays", "--search", "4", "--epochs", "60", "--patience", "60",
+             "--networks", "2", "--executor", "cpu", "-q"]  # fmt: skip
+    child = process(here, *begin, "--run-dir", "whole")
+    child.communicate(timeout=300)
+    assert child.returncode == 0
+    kills, seconds = 0, 1.0
+    line = [*begin, "--run-dir", "parts"]
+    while not (here / "parts" / "result.json").exists():
+        if (here / "parts" / "config.json").exists():
+            line = ["train", "--run-dir", "parts", "--resume", "-q"]
+        child = process(here, *line)
+        try:
+            child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            kills, seconds = kills + 1, seconds + 0.7
+    assert kills > 2
+    child = process(here, "train", "--run-dir", "parts", "--resume", "-q")
+    child.communicate(timeout=300)
+    assert child.returncode == 0
+    found = [cr.load(here / f / "model.safetensors").network for f in ("parts", "whole")]
+    assert digest(found[0].state) == digest(found[1].state)
+    trials = [json.loads((here / f / "result.json").read_text())["trials"] for f in ("parts", "whole")]
+    assert trials[0] == trials[1]
 
 
 def test_a_run_goes_on_only_with_its_own_data_and_settings(run: Path, call: Call, here: Path) -> None:

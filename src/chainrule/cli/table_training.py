@@ -36,6 +36,7 @@ from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.table_fit import Fitted
 from chainrule.tasks.table_stream import choose_stream
 from chainrule.train import Progress
+from chainrule.train.state import digest
 
 __all__ = ["opened", "planned", "report_again", "run"]
 
@@ -115,7 +116,7 @@ def run(
         say(line)
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
-        if not resume:
+        if not resume or not (folder / TOML).exists():
             _describe(command, folder)
         say(f"in {folder}")
         try:
@@ -127,9 +128,8 @@ def run(
         findings = _judged(command, work, fitted.predictor)
         _record(command, folder, fitted, findings)
         _report(command, work, fitted.predictor, findings, folder)
-    history = fitted.histories[0]
-    seconds = time.monotonic() - began
-    click.echo("\n".join(result_lines(findings, seconds, folder, folder / REPORT, history.sha256)))
+    seconds, sha256 = time.monotonic() - began, _digest(fitted.predictor)
+    click.echo("\n".join(result_lines(findings, seconds, folder, folder / REPORT, sha256)))
 
 
 def _learned(
@@ -157,9 +157,9 @@ def _left(command: TableCommand, began: float, rows: int) -> float | None:
 
 
 def _describe(command: TableCommand, folder: Path) -> None:
+    write_json(folder, CONFIG, command.to_json())  # first: it is what a run is resumed from
     with atomic_write(folder / TOML) as out:
         out.write(command.to_toml().encode())
-    write_json(folder, CONFIG, command.to_json())
 
 
 def _judged(command: TableCommand, work: Work, predictor: Predictor) -> TableFindings:
@@ -196,9 +196,15 @@ def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: Table
             "stopped": fitted.stopped,
             "seconds": fitted.seconds,
             "executor": fitted.histories[0].executor,
+            "sha256": _digest(fitted.predictor),
             "trials": [dict(row) for row in fitted.trials],
         },
     )
+
+
+def _digest(predictor: Predictor) -> str:
+    """Of the weights of all networks."""
+    return digest(predictor.network.parameters)
 
 
 def _report(
@@ -221,7 +227,7 @@ def _report(
         plan=list(settings.items()),
         command=command.line,
         environment=read_json(folder, "environment.json"),
-        sha256="" if history is None else history.sha256,
+        sha256=_digest(predictor),
     )
 
 
