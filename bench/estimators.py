@@ -1,10 +1,10 @@
 """Estimators at their defaults beside scikit-learn's: python -m bench.estimators [--seeds 10] [--page]
 
-On the tables that come with scikit-learn, or on a file: --table FILE --target COLUMN. Our defaults were chosen
-on other tables. Five folds for each seed, the same for all. The difference is ours − theirs, with its standard
-error over the seeds; accuracy of classes, R² of numbers. Linear models see standardised columns; boosting stands
-beside. Text of a file is one-hot for scikit-learn's models, its gaps a category or the mean; ours take the
-columns as they are.
+On the tables that come with scikit-learn, or on a file: --table FILE --target COLUMN. Our defaults were
+chosen on other tables. Five folds for each seed, the same for all. The difference is ours − theirs, with its
+standard error over the seeds; accuracy of classes, R² of numbers. Linear models see standardised columns;
+boosting stands beside. Text of a file is one-hot for scikit-learn's models, its gaps a category or the mean;
+ours take the columns as they are.
 """
 
 from __future__ import annotations
