@@ -20,7 +20,7 @@ import numpy as np
 from chainrule import optim
 from chainrule.errors import ConfigError
 from chainrule.executors import Array, Epoch, Program, decide, epoch
-from chainrule.train import divergence
+from chainrule.train import divergence, watching
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
 from chainrule.train.checkpoint import RunFolder, pack, remind, unpack
 from chainrule.train.divergence import Steps
@@ -265,14 +265,16 @@ class Fit:
         """Writes down an epoch and tells it; whether a callback wants to stop."""
         at = self.position
         weight = at.sums["weight"] or 1.0
-        row = {name: v / weight for name, v in at.sums.items() if name not in ("weight", "objective")}
+        row = {name: v / weight for name, v in at.sums.items() if name != "weight"}
+        objective = row.pop("objective")
         row |= {**validation, "learning_rate": at.learning_rate, "seconds": at.seconds}
         self.history.rows.append({"epoch": at.epoch, **row})
         at.epoch, at.batch, at.sums, at.seconds = at.epoch + 1, 0, {}, 0.0
         if not self.callbacks:
             return False
-        end = EpochEnd(at.epoch - 1, self.steps, row, self._keep, self._present)
-        return self._asked([c.epoch(end) for c in self.callbacks])  # each is asked, whatever another says
+        end = EpochEnd(at.epoch - 1, self.steps, row, self._keep, self._present, objective)
+        answers = [c.epoch(end) for c in self.callbacks]  # each is asked, whatever another says
+        return any(answers)
 
     def _keep(self) -> None:
         if self.spans:
@@ -286,22 +288,21 @@ class Fit:
             raise ConfigError(_TOO_LATE.format("looks at the parameters of an epoch"))
         return self._evaluated()  # as they are: whether all is finite is looked at now and then
 
-    def _asked(self, answers: list[bool | None]) -> bool:
-        if any(answers) and self.spans:
-            raise ConfigError(_TOO_LATE.format("stops the fit"))
-        return any(answers)
-
     # ------------------------------------------------------------------ a chunk of steps
 
     def _chunk(self) -> bool:
         """Some steps of one kind; whether a callback wants to stop."""
-        watched = self._due(self.steps)
+        watched = watching.is_watched(self.steps, self.callbacks)
         steps = self._next_steps(watched)
         found = self.guard.run(steps, self.position.first_loss or 0.0)
-        losses, seconds = self._checked(steps, found, watched), self._lap()
+        losses, seconds = divergence.mean_losses(found), self._lap()
+        if (failed := self._failed(steps, losses, found)) is not None:
+            if self._record_before(failed, steps, losses, found, seconds):
+                return True
+            self.guard.fail(steps.first + failed, self.position.first_loss or 0.0)
         pace = int(_CHUNK_SECONDS * len(losses) / max(seconds, 1e-9))
         self.pace = self.chunk_steps or max(1, min(self.pace * 16, pace))
-        return self._record(steps, losses, found, watched, seconds)
+        return self._record(steps, losses, found, seconds)
 
     def _next_steps(self, watched: bool) -> Steps:
         at = self.position
@@ -320,23 +321,11 @@ class Fit:
         if self.checkpoint_every:
             most = min(most, self.checkpoint_every - self.steps % self.checkpoint_every)
         if at.batch == 0 and most >= 2 * self.per_epoch and self.spans:
-            most = self._alike(min(most, self.total - self.steps))
+            most = watching.alike(self.steps, min(most, self.total - self.steps), self.callbacks)
             if most >= self.per_epoch:
                 return most - most % self.per_epoch, rows
         most = min(most, self.full - at.batch, self.feed.left(self.past + at.epoch, at.batch))
-        return self._alike(most), rows
-
-    def _alike(self, most: int) -> int:
-        """How many of the next steps are watched all, or none of them."""
-        every = {c.every for c in self.callbacks if c.watch}
-        if not every:
-            return most
-        steps = np.arange(self.steps, self.steps + most)
-        due = np.logical_or.reduce([steps % n == 0 for n in every])
-        return int(np.argmin(due == due[0])) or most
-
-    def _due(self, step: int) -> bool:
-        return any(c.watch and step % c.every == 0 for c in self.callbacks)
+        return watching.alike(self.steps, most, self.callbacks), rows
 
     def compiled(self, rows: int, watched: bool = False) -> tuple[Program, Epoch]:
         """The training program for a batch of ``rows``, made once."""
@@ -371,55 +360,68 @@ class Fit:
 
     # ------------------------------------------------------------------ what a chunk brought
 
-    def _record(
-        self, steps: Steps, losses: Array, found: Mapping[str, Array], watched: bool, seconds: float
-    ) -> bool:
+    def _record(self, steps: Steps, losses: Array, found: Mapping[str, Array], seconds: float) -> bool:
         """Adds up and tells a chunk, epoch by epoch; whether a callback wants to stop.
 
         The last epoch is not closed: there the checkpoint and the rest of what happens at an end come in.
+        Where an epoch before it is the one to stop at, the steps after it are undone.
         """
         at, count = self.position, min(len(losses), self.per_epoch)
         epochs, stop = len(losses) // count, False
-        names = [n for n in found if ":" not in n and n != "objective"]  # a colon marks what is watched
+        found = {**found, "objective": found["objective"] * found["weight"]}
+        names = [n for n in found if ":" not in n]  # a colon marks what is watched
         sums = [_totals(found[n].reshape(epochs, count), at.sums.get(n, 0.0)) for n in names]
         rates = steps.scalars[-len(self.rates)][count - 1 : len(losses) : count].tolist()
         for k, (rate, *now) in enumerate(zip(rates, *sums, strict=True)):
-            if k:
-                self._close({})
+            if k and self._ends_here():
+                return True
             at.sums, at.learning_rate = dict(zip(names, now, strict=True)), rate
             at.batch, at.seconds = at.batch + count, at.seconds + seconds / epochs
             if self.callbacks:
                 part = slice(k * count, (k + 1) * count)
                 seen = {key: a[part] for key, a in found.items() if ":" in key}
-                stop = self._tell(losses[part], seen, watched, count * steps.index.shape[1])
+                first, samples = self.steps - count, count * steps.index.shape[1]
+                chunk = functools.partial(Chunk, at.epoch, first, losses[part], rate, samples)
+                stop = watching.tell(chunk, np.arange(first, first + count), seen, self.callbacks)
+                if stop and k < epochs - 1:
+                    self._go_back()
+                    break
         return stop
 
-    def _tell(self, losses: Array, seen: Mapping[str, Array], watched: bool, samples: int) -> bool:
-        at, first, answers = self.position, self.steps - len(losses), []
-        steps = np.arange(first, first + len(losses))
-        for callback in self.callbacks:
-            due = steps % callback.every == 0 if watched and callback.watch else np.zeros(len(steps), bool)
-            keys = [k for k in seen if any(w.takes(k) for w in callback.watch)] if due.any() else []
-            taken = {key: seen[key][due] for key in keys}
-            chunk = Chunk(at.epoch, first, losses, at.learning_rate, samples, taken, steps[due])
-            answers.append(callback.chunk(chunk))
-        return self._asked(answers)
+    def _ends_here(self) -> bool:
+        """Closes an epoch after which others were taken; whether a callback stops: then they are undone."""
+        if not self._close({}):
+            return False
+        self.position.stopped = "early stopping"
+        self._go_back()
+        self._save()
+        return True
+
+    def _go_back(self) -> None:
+        """To the position that was told last."""
+        self.guard.go_back(self.steps, self.position.first_loss or 0.0)
 
     # ------------------------------------------------------------------ numbers that are not finite
 
-    def _checked(self, steps: Steps, found: Mapping[str, Array], watched: bool) -> Array:
-        """The mean loss of every step; DivergenceError where one failed, after the epochs before it."""
-        at, losses = self.position, divergence.mean_losses(found)
+    def _failed(self, steps: Steps, losses: Array, found: Mapping[str, Array]) -> int | None:
+        """The first step of a chunk that failed."""
+        at = self.position
         if at.first_loss is None and (heavy := np.flatnonzero(found["weight"] > 0)).size:
             at.first_loss = float(losses[heavy[0]])
-        failed = divergence.first_failure(losses, len(steps), at.first_loss or 0.0)
-        if failed is not None:
-            if whole := failed - failed % self.per_epoch:
-                before = {name: a[:whole] for name, a in found.items()}
-                self._record(steps, losses[:whole], before, watched, self._lap())
-                self._close({})
-            self.guard.fail(steps.first + failed, at.first_loss or 0.0)
-        return losses
+        return divergence.first_failure(losses, len(steps), at.first_loss or 0.0)
+
+    def _record_before(
+        self, failed: int, steps: Steps, losses: Array, found: Mapping[str, Array], seconds: float
+    ) -> bool:
+        """Tells the epochs before the failed step; whether a callback wants to stop there."""
+        whole = failed - failed % self.per_epoch
+        if not whole:
+            return False
+        before = {name: a[:whole] for name, a in found.items()}
+        if self._record(steps, losses[:whole], before, seconds):
+            self._go_back()
+            return True
+        return self._ends_here()
 
     def _settle(self) -> None:
         """DivergenceError where the state has left the finite numbers."""
