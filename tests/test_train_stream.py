@@ -15,7 +15,7 @@ from streamed import BATCH, POOL, ROWS, SMALL, Scale, arrays, columns, make, net
 import chainrule as cr
 from chainrule import ops
 from chainrule.data import stream_table
-from chainrule.data.tables import sources
+from chainrule.data.tables import Stream, sources
 from chainrule.executors import EXECUTORS
 from chainrule.nn import Dense, Embedding
 from chainrule.train import Callback, EarlyStopping, Plateau, Recorder, Watch
@@ -205,7 +205,7 @@ def test_evaluate_takes_a_stream():
     assert streamed == pytest.approx(memory, rel=1e-6)
 
 
-def test_a_learning_rate_is_tried_on_the_first_block():
+def test_a_learning_rate_is_tried_on_the_first_block(monkeypatch):
     """In one block without shuffling: the trial of a fit in memory, and the fit's bits. In many: no thread is
     left, and the fit begins with the block that the trial used."""
     stream = make(pool=1000, shuffle=False)
@@ -215,8 +215,10 @@ def test_a_learning_rate_is_tried_on_the_first_block():
     assert streamed.sha256 == memory.sha256
     assert streamed["learning_rate"].tolist() == memory["learning_rate"].tolist()
     threads = threading.active_count()
-    many = make(ahead=True)
+    many, asked, epoch = make(ahead=True), [], Stream.epoch
+    monkeypatch.setattr(Stream, "epoch", lambda s, n, buffers: asked.append(n) or epoch(s, n, buffers))
     assert network().fit(many, **options)["learning_rate"][0] > 0
+    assert asked == [0, 1, 2, 3]
     test = network().find_learning_rate(many, steps=30)
     assert 0 < test.suggestion < 10
     assert threading.active_count() == threads
