@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ __all__ = ["Fit", "Position"]
 _CHUNK_SECONDS = 0.075
 _CHUNK_ROWS = 1 << 19  # so that the order of a chunk's rows stays in the processor's cache
 _CHECKPOINT_SECONDS = 5.0
+_FEW = 16
 
 
 _TOO_LATE = (
@@ -468,6 +470,8 @@ class Fit:
 
 def _totals(values: Array, start: float) -> list[float]:
     """Σ of each line in float64, added one after another as if every step had run alone."""
+    if values.size <= _FEW:  # NumPy's calls would take longer; and `sum` compensates in newer Pythons
+        return [functools.reduce(operator.add, line, start) for line in values.tolist()]
     sums = values.astype(np.float64)
     sums[:, 0] += start
     np.add.accumulate(sums, axis=1, out=sums)

@@ -175,8 +175,8 @@ class CpuEpoch:
                     held.append(self._put(frame, i, array, shape, dtype))
             self._put_states(frame, state, len(given))
             for i, array in enumerate(found.values(), len(given) + len(self.states)):
-                frame.table[i] = array.ctypes.data
-            done = frame.run(steps, order.ctypes.data)
+                frame.table[i] = _address(array)
+            done = frame.run(steps, _address(order))
             failed = frame.failed
         finally:
             self.code.give(frame)
@@ -203,7 +203,7 @@ class CpuEpoch:
         if (laid.shape[1:] if i < len(self.rows) else laid.shape) != shape:
             what = "rows of the data" if i < len(self.rows) else "scalars, one for each step,"
             raise ShapeError(f"{what} must have shape {shape}, an array of shape {laid.shape} was given")
-        frame.table[i] = laid.ctypes.data
+        frame.table[i] = _address(laid)
         frame.known[i] = array if laid is array and i < len(self.rows) else None
         return laid
 
