@@ -8,6 +8,7 @@ import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         """What is learned and its loss (or losses by output), from the first target seen."""
 
     @abstractmethod
+    def _check_goes_on(self, y: Array) -> None:
+        """DataError for a target with which a network that has learned cannot go on."""
+
+    @abstractmethod
     def _weigh(self, y: Array, weight: Array | None, *, incremental: bool) -> Array | None:
-        """The weights of rows with those of their classes."""
+        """The weights of the rows to learn from, with those of their classes."""
+
+    @abstractmethod
+    def _weigh_held(self, y: Array, weight: Array | None) -> Array | None:
+        """The same of rows to judge by: their classes weigh what they weigh in learning."""
 
     @abstractmethod
     def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
@@ -91,7 +100,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         self._prepare(holds_out=incremental or validation is not None or self._holds_out())
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         X, y = self._checked_target(X, y, reset=first)
-        weight = self._row_weights(X, y, given_weight, incremental=incremental)
+        if not first:
+            self._check_goes_on(y)
+        weight = self._row_weights(X, y, given_weight, partial(self._weigh, incremental=incremental))
         every_y = y
         if weight is not None:
             X, y, weight = _heavy(X, y, weight)
@@ -116,12 +127,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _end(self, held: Any) -> None:
         """What is left to do with the rows held out."""
 
-    def _row_weights(self, X: Array, y: Array, given: Any, *, incremental: bool) -> Array | None:
+    def _row_weights(
+        self, X: Array, y: Array, given: Any, weigh: Callable[[Array, Array | None], Array | None]
+    ) -> Array | None:
         weight = None
         if given is not None:
             like = np.empty((len(X), 0))
             weight = _check_sample_weight(given, like, dtype=np.float64, ensure_non_negative=True)
-        weight = self._weigh(y, weight, incremental=incremental)
+        weight = weigh(y, weight)
         if weight is not None and not weight.any():
             raise DataError(
                 "sample_weight is zero in every row: nothing would be learned; give some row more"
@@ -206,7 +219,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             raise ConfigError("validation_data is (X, y) or (X, y, sample_weight)")
         X, y, weight = (*given, None)[:3]
         X, y = self._checked_target(X, y, reset=False)
-        return X, y, self._row_weights(X, y, weight, incremental=True)
+        return X, y, self._row_weights(X, y, weight, self._weigh_held)
 
     def _run(self, X: Array, y: Array, weight: Array | None, held: Any, *, incremental: bool) -> None:
         net, target, at = self.network_, self._target, self._progress
@@ -222,6 +235,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         if held is not None:
             Xv, yv, wv = held
             validation = (self._shown(Xv), target.encode(yv, dtype), wv)
+        best = snapshot(net.state) if watching.stops_by_score and at.scores else None  # of fits before
         monitor.begin(net.state)
         try:
             net.fit(
@@ -244,6 +258,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             )
         finally:
             self._note(at)
+        if best is not None and not watching.kept:
+            net._state = best
         monitor.end()
         self._warn(watching, epochs, incremental)
 

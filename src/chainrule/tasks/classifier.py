@@ -15,6 +15,7 @@ from chainrule.errors import ConfigError, DataError
 from chainrule.executors import Array
 from chainrule.tasks.base import BaseMLP
 from chainrule.tasks.calibration import calibrate
+from chainrule.tasks.class_weights import by_class, of_rows
 from chainrule.tasks.parameters import store
 from chainrule.tasks.targets import Labels, OneOf, SeveralOf, Target
 
@@ -129,13 +130,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y = y.toarray() if hasattr(y, "toarray") else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not reset and self.warm_start:
-            self._check_same_classes(y)
         return X, y
 
-    def _check_same_classes(self, y: Array) -> None:
+    def _check_goes_on(self, y: Array) -> None:
         known = self._target.classes
-        if isinstance(self._target, OneOf) and set(np.unique(y)) != set(known):
+        if self.warm_start and isinstance(self._target, OneOf) and set(np.unique(y)) != set(known):
             raise DataError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit: "
                 f"{known.tolist()}, not {np.unique(y).tolist()}; leave warm_start out, or use partial_fit"
@@ -165,14 +164,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight='balanced' needs all of y at once; for partial_fit give a dict, as "
                 "compute_class_weight('balanced', …) makes it"
             )
-        of_classes = compute_sample_weight(self._weights_by_class(y), y)
+        self._check_class_weight(y, incremental=incremental)
+        self._class_weights = by_class(self.class_weight, y)
+        return self._weigh_held(y, weight)
+
+    def _weigh_held(self, y: Array, weight: Array | None) -> Array | None:
+        if self.class_weight is None:
+            return weight
+        of_classes = of_rows(self._class_weights, y)
         return of_classes if weight is None else weight * of_classes
 
-    def _weights_by_class(self, y: Array) -> Any:
-        given = self.class_weight
-        if isinstance(given, dict) and y.ndim == 1:
-            compute_class_weight(given, classes=np.unique(y), y=y)  # which refuses classes that are not there
-        return given
+    def _check_class_weight(self, y: Array, *, incremental: bool) -> None:
+        """By scikit-learn, which refuses other forms, and classes that are not there. Rows that come in parts
+        need not have all classes."""
+        if not incremental:
+            compute_sample_weight(self.class_weight, y)
+        if isinstance(self.class_weight, dict) and y.ndim == 1:
+            announced = self.__dict__.get("_announced")
+            known = y if not incremental else self.classes_ if announced is None else announced
+            classes = np.unique(known)
+            compute_class_weight(self.class_weight, classes=classes, y=classes)
 
     def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
         """The share of rows that are right, in all their columns."""

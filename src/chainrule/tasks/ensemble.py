@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
 
 from chainrule.data.tables import Table
-from chainrule.errors import ConfigError, within
+from chainrule.errors import ConfigError, DataError, within
 from chainrule.executors import Array
 from chainrule.tasks.classifier import MLPClassifier
 from chainrule.tasks.inputs import table_of
@@ -46,21 +46,30 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator, ABC):
         """What is fitted where no estimator is given."""
 
     @abstractmethod
+    def _check_y(self, y: Any) -> None:
+        """DataError for a target whose predictions have no mean."""
+
+    @abstractmethod
     def _squared_errors(self, member: Any, X: Any, y: Array) -> Array:
         """(n,): how far a member is off, for rows that it has not seen."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fits every member, by joblib on ``n_jobs`` processes."""
         self._check()
+        self._check_y(y)
         base = self._member() if self.estimator is None else self.estimator
         seeds = check_random_state(self.random_state).randint(0, 2**31 - 1, size=self.n_estimators)
         rows = 0 if y is None else _num_samples(y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, np.empty((rows, 0)), dtype=np.float64, ensure_non_negative=True
+            )
         weights = [self._drawn(int(seed), rows, sample_weight) for seed in seeds]
         members = [clone(base).set_params(random_state=int(seed)) for seed in seeds]
         self.estimators_ = Parallel(n_jobs=self.n_jobs)(
             delayed(_fitted)(member, X, y, w) for member, w in zip(members, weights, strict=True)
         )
-        self.weights_ = self._shares(X, y, weights)
+        self.weights_ = self._shares(X, y, weights, sample_weight)
         for name in ("n_features_in_", "feature_names_in_", "classes_"):
             if hasattr(self.estimators_[0], name):
                 setattr(self, name, getattr(self.estimators_[0], name))
@@ -76,30 +85,27 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator, ABC):
         if self.weights == "inverse_variance" and not self.bootstrap:
             raise ConfigError("inverse_variance needs rows that a member has not seen: give bootstrap=True")
 
-    def _drawn(self, seed: int, rows: int, given: Any) -> Array | None:
+    def _drawn(self, seed: int, rows: int, given: Array | None) -> Array | None:
         """The weights of rows for one member: how often each is drawn, times its own."""
-        weight = None
-        if given is not None:
-            weight = _check_sample_weight(
-                given, np.empty((rows, 0)), dtype=np.float64, ensure_non_negative=True
-            )
         if not self.bootstrap or not rows:
-            return weight
+            return given
         drawn = np.bincount(np.random.default_rng(seed).integers(0, rows, rows), minlength=rows)
-        return drawn.astype(np.float64) if weight is None else drawn * weight
+        return drawn.astype(np.float64) if given is None else drawn * given
 
-    def _shares(self, X: Any, y: Any, weights: list[Array | None]) -> Array:
+    def _shares(self, X: Any, y: Any, weights: list[Array | None], given: Array | None) -> Array:
         """One share for each member; by 1/σ², σ² its mean squared error on the rows that it has not drawn
-        (Perrone & Cooper 1993, for errors without correlation)."""
+        (Perrone & Cooper 1993, for errors without correlation), each with the weight that was given."""
         count = len(self.estimators_)
         if self.weights == "uniform":
             return np.full(count, 1 / count)
         y, errors = np.asarray(y), np.ones(count)
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         for i, (member, weight) in enumerate(zip(self.estimators_, weights, strict=True)):
-            unseen = np.flatnonzero(weight == 0) if weight is not None else np.zeros(0, np.int64)
+            left = np.zeros(len(y), bool) if weight is None else weight == 0
+            unseen = np.flatnonzero(left if given is None else left & (given > 0))
             if len(unseen):
-                errors[i] = np.mean(self._squared_errors(member, _some(X, unseen), y[unseen]))
+                found = self._squared_errors(member, _some(X, unseen), y[unseen])
+                errors[i] = np.average(found, weights=None if given is None else given[unseen])
         shares = 1 / np.maximum(errors, np.finfo(np.float64).tiny)
         return shares / shares.sum()
 
@@ -139,6 +145,14 @@ class EnsembleClassifier(ClassifierMixin, BaseEnsemble):
     def _member(self) -> Any:
         return MLPClassifier()
 
+    def _check_y(self, y: Any) -> None:
+        shape = y.shape if hasattr(y, "shape") else np.shape(y)  # a sparse matrix has it
+        if len(shape) == 2 and shape[1] != 1:
+            raise DataError(
+                f"y has shape {shape}, but an EnsembleClassifier learns one target; fit one for each column, "
+                "as sklearn.multioutput.MultiOutputClassifier does"
+            )
+
     def _squared_errors(self, member: Any, X: Any, y: Array) -> Array:
         hit = y[:, None] == member.classes_
         found: Array = ((member.predict_proba(X) - hit) ** 2).sum(axis=1)
@@ -170,6 +184,9 @@ class EnsembleRegressor(RegressorMixin, BaseEnsemble):
 
     def _member(self) -> Any:
         return MLPRegressor()
+
+    def _check_y(self, y: Any) -> None:
+        """One target, or several."""
 
     def _squared_errors(self, member: Any, X: Any, y: Array) -> Array:
         return ((member.predict(X) - y) ** 2).reshape(len(y), -1).mean(axis=1)

@@ -38,7 +38,7 @@ class Progress:
 class Convergence(train.Callback):
     """Ends a fit, as scikit-learn does, when for more than ``patience`` epochs in a row it got better by less
     than ``tol``: the loss, or where rows are held out their score, and at equal score their loss. Then the
-    parameters of the best score are kept.
+    parameters of the best score are kept (``kept``), unless an earlier fit had a better one.
 
     score      what an epoch's metrics and parameters are worth on the rows held out; None: there are none
     in_units   writes a loss down in units of the target
@@ -67,7 +67,7 @@ class Convergence(train.Callback):
         self.in_units = in_units
         self.rate, self.power, self.first_rate, self.told = rate, power, first_rate, told
         self.divided = 1.0
-        self.converged = False
+        self.converged = self.kept = False
         self.steers = score is not None or told is not None or rate != "constant"
 
     def begin(self, start: train.Start) -> None:
@@ -106,6 +106,7 @@ class Convergence(train.Callback):
         if higher or (as_good and held_loss < at.best_validation_loss):
             at.best_validation_loss = held_loss
             if self.stops_by_score:
+                self.kept = True
                 end.keep()
         at.best_score = max(at.best_score, score)
         return worse

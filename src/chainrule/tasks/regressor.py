@@ -110,7 +110,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             loss = replace(loss, delta=loss.delta / float(target.scale.scale[0]))
         return target, loss
 
+    def _check_goes_on(self, y: Array) -> None:
+        """Any numbers will do."""
+
     def _weigh(self, y: Array, weight: Array | None, *, incremental: bool) -> Array | None:
+        return weight
+
+    def _weigh_held(self, y: Array, weight: Array | None) -> Array | None:
         return weight
 
     def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
