@@ -10,6 +10,7 @@ from chainrule.optim.solver import Function, Vector
 __all__ = ["Line", "strong_wolfe"]
 
 _MOST = 25  # evaluations in one search
+_BETWEEN = 8  # of them between two points, once one is lower: at a kink, such as relu's, no point is flat
 _LONGEST = 1e10
 _MARGIN = 0.1  # an interpolated point keeps this share of the interval's width from its ends
 
@@ -56,8 +57,8 @@ def strong_wolfe(
 ) -> tuple[Line | None, int]:
     """A point along p that meets both conditions, tried first at α = ``step``; and the evaluations used.
 
-    Nocedal & Wright 2006, algorithm 3.5. Where both cannot be met within rounding or 25 evaluations, the
-    lowest point that meets the first one; None where there is none.
+    Nocedal & Wright 2006, algorithm 3.5. Where both cannot be met within rounding or 25 evaluations, of which 8
+    between a lower point and another, the lowest point that meets the first one; None where there is none.
     """
     search = _Search(function, start, p, c1, c2)
     before, now = start, search.at(step)
@@ -80,7 +81,8 @@ def _further(before: Line, now: Line) -> float:
 
 def _zoom(search: _Search, low: Line, high: Line) -> Line | None:
     """Between two points that hold an acceptable one, the lower first (algorithm 3.6)."""
-    while search.used < _MOST:
+    began = search.used
+    while search.used < (min(_MOST, began + _BETWEEN) if low.step > 0 else _MOST):
         width = abs(high.step - low.step)
         if width <= 1e-14 * max(abs(low.step), abs(high.step)):
             break

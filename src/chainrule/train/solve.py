@@ -52,6 +52,7 @@ class _Whole:
             n.removeprefix("gradient:") for n in self.program.outputs if n.startswith("gradient:")
         ]
         self.seen: list[tuple[Array, dict[str, float]]] = []  # the last points: where, the sums there
+        self.now = snapshot(self.state)  # the state at the present point, where the executor has it
         rows = np.arange(-(-len(self.data) // self.rows) * self.rows)
         arrays = list(self.data.arrays.values())
         whole = len(self.data) // self.rows
@@ -78,22 +79,27 @@ class _Whole:
             start += old.size
         return found
 
+    def _move(self, x: Array) -> None:
+        """Brings the present state to a point."""
+        start = 0
+        for name in self.trained:
+            array = self.now[name]
+            array[...] = x[start : start + array.size].reshape(array.shape)
+            start += array.size
+
     def __call__(self, x: Array) -> tuple[float, Array]:
-        state, g = self.unpack(x), np.zeros(len(x))
+        self._move(x)
+        g = np.zeros(len(x))
         sums = {n: 0.0 for n in self.program.outputs if not n.startswith("gradient:")}
         for arrays, index in self.parts:
             count = np.zeros(len(index), np.int64)
-            _, found = self.ready.run(dict(state), arrays, index, [count, count])
+            _, found = self.ready.run(self.now, arrays, index, [count, count])
             weight = found["weight"].astype(np.float64)
             for name in sums:
                 scale = weight if name == "objective" else 1.0
                 sums[name] += float(np.sum(scale * found[name].astype(np.float64)))
-            g += np.concatenate(
-                [
-                    np.tensordot(weight, found[f"gradient:{n}"].astype(np.float64), 1).ravel()
-                    for n in self.trained
-                ]
-            )
+            parts = [found[f"gradient:{n}"].reshape(len(index), -1) for n in self.trained]
+            g += np.concatenate([weight @ part.astype(np.float64) for part in parts])
         self.seen = [*self.seen[-1:], (x, sums)]
         return sums["objective"] / sums["weight"], g / sums["weight"]
 
