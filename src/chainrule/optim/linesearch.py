@@ -57,7 +57,7 @@ def strong_wolfe(
 ) -> tuple[Line | None, int]:
     """A point along p that meets both conditions, tried first at α = ``step``; and the evaluations used.
 
-    Nocedal & Wright 2006, algorithm 3.5. Where both cannot be met within rounding or 25 evaluations, 8 of them
+    Nocedal & Wright 2006, algorithm 3.5. Where both cannot be met within rounding or 25 evaluations, or by 8
     between a lower point and another, the lowest point that meets the first one; None where there is none.
     """
     search = _Search(function, start, p, c1, c2)
