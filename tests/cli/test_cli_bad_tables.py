@@ -159,6 +159,10 @@ USAGE = {
     "train rows.csv --target y --stream --networks 3": ["networks and log_target", "leave them out"],
     "train rows.csv --target why --stream": ["'why'", "Known: kind, size, y"],
     "train --config stream.toml": ["stream is 'yes'"],
+    "train --config kinds.toml": ["kinds is 'size'", "[kinds]"],
+    "train --config kinds.toml --kinds size=numeric": ["kinds is 'size'"],
+    "train --config time.toml": ["'soon' is no length of time"],
+    "train --config search.toml": ["search is -3", "from 0 up"],
     "predict MODEL rows.csv rows.csv": ["one FILE at a time"],
     "predict MODEL rows.csv -o out.doc": ["out.doc", "Known: .csv"],
     "predict MODEL rows.csv -o out.csv.gz": ["out.csv.gz"],
@@ -185,6 +189,8 @@ def test_usage(line: str, call: Call, here: Path, model: Path) -> None:
     (here / "odd.toml").write_text('data = "rows.csv"\ntarket = "y"\n')
     (here / "wrong.toml").write_text("target = 3\n")
     (here / "stream.toml").write_text('data = "rows.csv"\ntarget = "y"\nstream = "yes"\n')
+    for name, value in {"kinds": "'size'", "time": "'soon'", "search": "-3"}.items():
+        (here / f"{name}.toml").write_text(f'data = "rows.csv"\ntarget = "y"\n{name} = {value}\n')
     (here / "unfit.toml").write_text('target = "y"\nepochs = "many"\n')
     words = [str(model) if word == "MODEL" else word for word in line.split()]
     message = told(here, call, *words)

@@ -79,6 +79,7 @@ BAD_TABLES: dict[str, Bad] = {
     # columns
     "a stray word": Bad(good(size="many"), ("'size'", "line 6", "'many'")),
     "infinite": Bad(good(size="inf"), ("rows.csv", "'size'", "1 Inf in 1 row (4)")),
+    "target beyond float32": Bad(_numbers("-1e40"), ("1e+40", "float32", "another unit")),
     "beyond floats": Bad(good(size="-1e400"), ("'size'", "1 Inf in 1 row (4)")),
     "kinds of no column": Bad(
         GOOD, ("'sise'", "did you mean 'size'"), options=("--kinds", "sise=numeric"),

@@ -358,3 +358,9 @@ def test_memory_is_what_is_said(tmp_path, monkeypatch):
         tracemalloc.stop()
     assert rows == n
     assert peak < 8e6
+
+
+def test_targets_that_predictions_cannot_hold_are_refused() -> None:
+    x = np.arange(60.0)
+    with pytest.raises(DataError, match=r"'y' reaches 1e\+40, but float32"):
+        stream_table({"x": x, "y": np.where(x == 7, -1e40, x + 0.5)}, "y")

@@ -16,6 +16,7 @@ from chainrule.cli.export import export
 from chainrule.cli.look import datasets, report, summary
 from chainrule.cli.options import Settings, debug_option, examples
 from chainrule.cli.predict import predict
+from chainrule.cli.say import say
 from chainrule.cli.train import train
 from chainrule.errors import ChainruleError, DivergenceError, nearest
 
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ChainruleError, OSError, MemoryError) as error:
         if settings.debug:
             traceback.print_exc()
-        click.echo(f"Error: {_message(error)}", err=True)
+        say(*f"Error: {_message(error)}".split("\n"))
         return 1 if isinstance(error, DivergenceError | MemoryError) else 2
     return code if isinstance(code, int) else 0
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chainrule.cli.options import DATASETS, Data, debug_option, examples, held_out_option, model_file
+from chainrule.cli.say import say
 from chainrule.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def _evaluate_table(predictor: Predictor, path: Path, target: str | None, as_jso
         return
     click.echo(f"{len(found):,} rows: {score_words(found.classifies, found.scores)}")
     if found.without_truth:
-        click.echo(f"note: {found.without_truth:,} rows without {name!r} are left out", err=True)
+        say(f"note: {found.without_truth:,} rows without {name!r} are left out")
     if str(found.notes):
-        click.echo(f"note: {found.notes}", err=True)
+        say(f"note: {found.notes}")
 
 
 def _evaluate_mnist(net: Network, dataset: str, held_out: bool, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from chainrule.cli.command import FILE, TrainCommand
 from chainrule.cli.options import Name, Whole, debug_option, examples, model_file
+from chainrule.cli.say import say
 
 if TYPE_CHECKING:
     from chainrule.data.tables import Table
@@ -92,7 +93,7 @@ def summary(model: Path) -> None:
     """
     from chainrule.modelfile import load
 
-    click.echo(load(model_file(model)).summary())
+    say(*load(model_file(model)).summary().split("\n"), err=False)
 
 
 @click.command(

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from chainrule.cli.reading import of_file, read_like
+from chainrule.cli.say import say
 from chainrule.cli.writing import check_ending, write_rows
 from chainrule.data.tables import Notes, Table
 from chainrule.data.tables.columns import as_column
@@ -35,9 +36,9 @@ def predict_table(predictor: Predictor, files: tuple[Path, ...], output: Path | 
         found = answers(predictor, table)
     write_rows(Table({**table.columns, **_renamed(found, table.names)}, table.levels), path)
     for line in _news(predictor, table):
-        click.echo(line, err=True)
+        say(line)
     if path is not None:
-        click.echo(f"{len(table):,} rows, {', '.join(found)}: {path}", err=True)
+        say(f"{len(table):,} rows, {', '.join(found)}: {path}")
 
 
 def answers(predictor: Predictor, table: Table) -> dict[str, Array]:
@@ -85,6 +86,7 @@ def _renamed(found: dict[str, Array], taken: Iterable[str]) -> dict[str, Array]:
     for name, column in found.items():
         while name in names:
             name += "_"
+        names.add(name)
         renamed[name] = column
     return renamed
 

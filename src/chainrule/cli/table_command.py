@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,25 @@ __all__ = ["CONFIG", "TOML", "TableCommand", "digest_of", "read_settings"]
 CONFIG, TOML = "config.json", "config.toml"
 _OWN = ("data", "time", "search", "stream")
 _PLAN = tuple(f.name for f in fields(TablePlan))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "data": (_is_text, "text in quotes"),
+    "time": (_is_text, "text in quotes"),
+    "target": (_is_text, "text in quotes"),
+    "stream": (lambda value: isinstance(value, bool), "true or false"),
+    "search": (_is_count, "a whole number of plans from 0 up"),
+    "kinds": (lambda value: isinstance(value, dict), 'a table of kinds: [kinds], below it zip = "text"'),
+}
+"""What a TOML file must hold that no plan looks at before it is used."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +135,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         if (key := name.replace("_", "-")) not in known:
             raise ConfigError(f"{path}: there is no setting {name!r}; {nearest(key, known)}")
         settings[known[key]] = tuple(value) if isinstance(value, list) else value
-    for name in ("data", "time", "target"):
-        if not isinstance(settings.get(name, ""), str):
-            raise ConfigError(f"{path}: {name} is {settings[name]!r}; give text in quotes")
-    if not isinstance(settings.get("stream", False), bool):
-        raise ConfigError(f"{path}: stream is {settings['stream']!r}; give true or false")
-    if not isinstance(settings.get("search", 0), int) or isinstance(settings.get("search"), bool):
-        raise ConfigError(f"{path}: search is {settings['search']!r}; give a whole number of plans")
+    for name, (fits, wanted) in _VALUES.items():
+        if name in settings and not fits(settings[name]):
+            raise ConfigError(f"{path}: {name} is {settings[name]!r}; give {wanted}")
+    if time := settings.get("time"):
+        seconds_of(str(time))
     return settings

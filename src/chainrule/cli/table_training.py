@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from chainrule.cli.reading import of_file, read_new, written_as
+from chainrule.cli.say import say
 from chainrule.cli.table_command import CONFIG, TOML, TableCommand, digest_of
 from chainrule.cli.table_words import assumptions, plan_lines, result_lines
 from chainrule.cli.table_work import Work, work_of
@@ -106,45 +107,45 @@ def run(
 
     began    on the clock ``time.monotonic``: from there the command's time counts
     """
-    say: Say = (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+    told: Say = (lambda text: None) if quiet else say
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         with of_file(command.data):  # all that can be refused, before anything is written
             work = work_of(command, rows, file)
     notes = [str(w.message) for w in noted if "left out as an identifier" not in str(w.message)]
     for line in (*assumptions(command, work.overview()), *(f"note: {text}" for text in notes)):
-        say(line)
+        told(line)
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder):
         if not resume or not (folder / TOML).exists():
             _describe(command, folder)
-        say(f"in {folder}")
+        told(f"in {folder}")
         try:
-            fitted = _learned(command, work, folder, say, quiet=quiet, began=began)
+            fitted = _learned(command, work, folder, told, quiet=quiet, began=began)
         except KeyboardInterrupt:
-            click.echo(_stopped(command, folder), err=True)
+            say(*_stopped(command, folder))
             raise click.exceptions.Exit(130) from None
         fitted.predictor.save(folder / MODEL)
         findings = _judged(command, work, fitted.predictor)
         _record(command, folder, fitted, findings)
         _report(command, work, fitted.predictor, findings, folder)
     seconds, sha256 = time.monotonic() - began, _digest(fitted.predictor)
-    click.echo("\n".join(result_lines(findings, seconds, folder, folder / REPORT, sha256)))
+    say(*result_lines(findings, seconds, folder, folder / REPORT, sha256), err=False)
 
 
 def _learned(
-    command: TableCommand, work: Work, folder: Path, say: Say, *, quiet: bool, began: float
+    command: TableCommand, work: Work, folder: Path, told: Say, *, quiet: bool, began: float
 ) -> Fitted:
-    def told(plan: TablePlan) -> None:
+    def planned(plan: TablePlan) -> None:
         for line in plan_lines(plan, command.reasons):
-            say(line)
+            told(line)
 
     watching = [] if quiet else [Progress()]
-    fitted = work.learn(folder, lambda: _left(command, began, len(work.known)), watching, say, told)
+    fitted = work.learn(folder, lambda: _left(command, began, len(work.known)), watching, told, planned)
     if not len(fitted.histories[0]):
-        click.echo("note: the time was over before one epoch was done; give more --time", err=True)
+        say("note: the time was over before one epoch was done; give more --time")
     elif fitted.stopped == "time":
-        say(f"the time is over: the last network was stopped after {len(fitted.histories[-1])} epochs")
+        told(f"the time is over: the last network was stopped after {len(fitted.histories[-1])} epochs")
     return fitted
 
 
@@ -248,7 +249,7 @@ def report_again(folder: Path, data: Path | None) -> Path:
     return _report(command, work, predictor, _judged(command, work, predictor), folder)
 
 
-def _stopped(command: TableCommand, folder: Path) -> str:
+def _stopped(command: TableCommand, folder: Path) -> tuple[str, str]:
     """What is left after Ctrl-C, and how to go on."""
     again = shlex.join(["chainrule", "train", command.data, "--run-dir", str(folder), "--resume"])
-    return f"Interrupted. What was learned is saved in {folder}; go on with:\n  {again}"
+    return f"Interrupted. What was learned is saved in {folder}; go on with:", f"  {again}"

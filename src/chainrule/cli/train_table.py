@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from chainrule.cli.folders import base_name, new_folder, newest
+from chainrule.cli.say import printable
 from chainrule.cli.table_options import kinds_of
 from chainrule.errors import ConfigError, DataError
 
@@ -74,7 +75,7 @@ def _which(data: Path) -> str:
     from chainrule.cli.reading import read_new
 
     names = read_new(data, {})[0].names
-    shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    shown = printable(", ".join(names[:30])) + (", …" if len(names) > 30 else "")
     return f"Missing option '--target': which column of {data} is to be learned? It has {shown}."
 
 

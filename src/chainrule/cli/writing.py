@@ -100,8 +100,10 @@ def _cells(column: Any, whole: bool) -> list[str]:
 
 
 def _moment(value: Any) -> str:
-    text: str = value.isoformat()
-    return text.removesuffix("T00:00:00")
+    """A point in time; one before the year 1 or after 9999 is a number of microseconds to Python."""
+    far = isinstance(value, int)
+    text = str(np.datetime64(value, "us")).replace(".000000", "") if far else value.isoformat()
+    return str(text).removesuffix("T00:00:00")
 
 
 def _columns(table: Table) -> Mapping[str, Any]:
@@ -131,7 +133,7 @@ def _excel(table: Table) -> bytes:
         ) from error
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet("rows")
-    sheet.append([neutral(name) for name in table.names])
+    sheet.append([_excel_text(name) for name in table.names])
     columns = [_excel_cells(column) for column in _columns(table).values()]
     for row in zip(*columns, strict=True):
         sheet.append(row)
@@ -143,5 +145,14 @@ def _excel(table: Table) -> bytes:
 def _excel_cells(column: Any) -> list[Any]:
     values = column.tolist()
     if column.dtype.kind == "O":
-        return [None if v is None else neutral(v) for v in values]
-    return [None if v is None or v != v else v for v in values]
+        return [None if v is None else _excel_text(v) for v in values]
+    if column.dtype.kind == "M":
+        return [_moment(v) if isinstance(v, int) else v for v in values]
+    return [None if v != v else v for v in values]
+
+
+def _excel_text(text: str) -> str:
+    """A cell of text, with � for what a sheet cannot hold."""
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    return str(ILLEGAL_CHARACTERS_RE.sub("\ufffd", neutral(text)))

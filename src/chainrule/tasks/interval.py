@@ -37,7 +37,7 @@ def interval(predictor: Predictor, X: Any) -> tuple[Array, Array] | None:
     """
     found = predictor.parameters.get("interval")
     wide = found.get("radius") if isinstance(found, dict) else None
-    if not isinstance(wide, int | float) or isinstance(wide, bool):
+    if not isinstance(wide, int | float) or isinstance(wide, bool) or not 0 <= wide < math.inf:
         return None
     z = predictor._raw(X)
     return predictor.target.predict(z - wide), predictor.target.predict(z + wide)

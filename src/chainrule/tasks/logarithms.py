@@ -10,7 +10,7 @@ from chainrule.data.faults import some_rows
 from chainrule.errors import DataError
 from chainrule.executors import Array
 from chainrule.tasks.scaling import Affine, standard
-from chainrule.tasks.targets import OUTPUT, Target
+from chainrule.tasks.targets import OUTPUT, Target, check_reach
 
 __all__ = ["Logarithms"]
 
@@ -45,6 +45,7 @@ class Logarithms(Target):
         found = _logarithms(y, self.plus_one)
         if found.shape[1] != len(self.scale.mean):
             raise DataError(f"y has shape {y.shape}, it was fitted with {len(self.scale.mean)} numbers a row")
+        check_reach(np.asarray(y, np.float64), dtype)
         return self.scale.apply(found, dtype)
 
     def predict(self, z: Array) -> Array:

@@ -16,7 +16,7 @@ from chainrule.executors import Array
 from chainrule.tasks.logarithms import Logarithms
 from chainrule.tasks.plan import TablePlan
 from chainrule.tasks.scaling import standard
-from chainrule.tasks.targets import Numbers, OneOf, Target
+from chainrule.tasks.targets import Numbers, OneOf, Target, check_reach
 
 __all__ = ["Prepared", "parts_of", "prepare"]
 
@@ -115,7 +115,9 @@ def _goal(
         return target, codes[:, None].astype(dtype), losses.BinaryCrossEntropy()
     transform = Scaled(plan.log_target, centred=False)
     transform.encode(column, {}, plan.target)  # which refuses what has no place on the scale
-    y = Scaled(centred=False).encode(column, {}, plan.target)[rows]
+    every = Scaled(centred=False).encode(column, {}, plan.target)
+    check_reach(every, dtype)
+    y = every[rows]
     found: Target = Numbers(standard(y[:, None]), flat=True)
     if plan.log_target != "none":
         found = Logarithms.seen(y, plus_one=plan.log_target == "log1p")

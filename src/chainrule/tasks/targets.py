@@ -19,6 +19,7 @@ __all__ = [
     "OneOf",
     "SeveralOf",
     "Target",
+    "check_reach",
     "codes_of",
     "known_scale",
     "log_softmax",
@@ -245,6 +246,7 @@ class Numbers(Target):
         columns = y.reshape(len(y), -1)
         if columns.shape[1] != len(self.scale.mean):
             raise DataError(f"y has shape {y.shape}, it was fitted with {len(self.scale.mean)} numbers a row")
+        check_reach(columns, dtype)
         return self.scale.apply(columns, dtype)
 
     def predict(self, z: Array) -> Array:
@@ -308,6 +310,16 @@ class Numbers(Target):
         levels = loss.levels if isinstance(loss, losses.Quantile) else ()
         levels = levels if isinstance(levels, tuple) and len(levels) > 1 else ()
         return Numbers(found, flat, units=(_loss_unit(loss, found.scale), 0.0), levels=levels)
+
+
+def check_reach(y: Array, dtype: np.dtype) -> None:
+    """DataError for numbers that predictions, which are of this dtype, cannot hold."""
+    limit = float(np.finfo(dtype).max)
+    if (beyond := np.abs(y) > limit).any():
+        raise DataError(
+            f"y holds {y[beyond].flat[0]:.6g}, but {dtype.name}, in which it is predicted, ends at "
+            f"{limit:.3g}; give it in another unit"
+        )
 
 
 def known_scale(loss: Any) -> str | None:

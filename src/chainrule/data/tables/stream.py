@@ -29,6 +29,7 @@ _POOL_BYTES = 1 << 27  # of a pool in which rows are mixed
 _BLOCK_BYTES = 1 << 24  # of one that keeps their order
 _LEAST_POOL = 1 << 13
 _MIXED = 4  # parts that are read in turns
+_MOST = float(np.finfo(np.float32).max)
 _HELD = 1 << 32  # of which a share is held out
 
 
@@ -315,6 +316,11 @@ def _target(column: ColumnProfile, task: str) -> tuple[Classes | Scaled, dict[st
         found: Classes | Scaled = Scaled()
     else:
         found = choose_target(sample, task, column.name)[0]
+    if isinstance(found, Scaled) and (most := max(-column.low, column.high)) > _MOST:
+        raise DataError(
+            f"{column.name!r} reaches {most:.6g}, but float32, in which it is predicted, ends at "
+            f"{_MOST:.3g}; give it in another unit"
+        )
     return found, {} if isinstance(found, Classes) else _scaled(column.moments)
 
 

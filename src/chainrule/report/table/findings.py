@@ -134,7 +134,7 @@ class TableFindings:
                 }
                 for c in self.comparisons
             },
-            "importance": {i.column: [i.mean, i.deviation] for i in self.importance},
+            "importance": {i.column: [_finite(i.mean), _finite(i.deviation)] for i in self.importance},
         }  # fmt: skip
 
 
