@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chainrule.cli.folders import base_name
 from chainrule.cli.predict_table import _renamed
 from chainrule.cli.say import printable
 from chainrule.cli.writing import write_rows
@@ -45,6 +46,15 @@ def test_no_text_of_the_data_steers_the_terminal(call: Call, here: Path) -> None
     assert r"a\x1b]0;title\x07\x1b[2J" in found[0][2]
     assert r"two\nlines" in found[0][2]
     assert printable("8 500 Straße") == "8 500 Straße"
+
+
+def test_folders_are_called_so_that_a_disk_takes_it(tmp_path: Path) -> None:
+    """Columns may have long names, of letters that take several bytes."""
+    for name in ("列" * 200, "..", "a/b\0c", "x" * 300, "\udcff"):
+        folder = tmp_path / "runs" / base_name(name, name, 0)
+        folder.mkdir(parents=True)
+        assert folder.resolve().parent == (tmp_path / "runs").resolve()
+    assert base_name("income", "job title/2", 0) == "income-job_title_2-0"
 
 
 def test_columns_of_answers_never_share_a_name() -> None:

@@ -12,6 +12,7 @@ from chainrule.errors import ConfigError, DataError
 __all__ = ["RUNS", "base_name", "new_folder", "newest"]
 
 RUNS = Path("runs")
+_LONGEST = 60  # bytes of each part of a name: a disk takes 255 in all
 _MARKS = ("checkpoint.safetensors", "networks", "search")  # of a run that began
 
 
@@ -21,7 +22,8 @@ def base_name(*parts: object) -> str:
     >>> base_name("income", "job title/2", 0)
     'income-job_title_2-0'
     """
-    return "-".join(re.sub(r"[^\w.]+", "_", str(part))[:60] for part in parts)
+    words = (re.sub(r"[^\w.]+", "_", str(part)) for part in parts)
+    return "-".join(word.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore") for word in words)
 
 
 def new_folder(run_dir: Path | None, base: str, again: Sequence[str]) -> Path:

@@ -45,7 +45,8 @@ class StreamParts:
 
 
 def choose_stream(data: Any, target: str, **said: Any) -> tuple[Chosen, Stream]:
-    """As choose_plan, for data that stream_table takes: they are read once.
+    """As choose_plan, for data that stream_table takes: they are read once, and what the columns hold (means,
+    quantiles, categories) is learned of all rows, those of the test too.
 
     ConfigError for several networks and logarithms, which take tables in memory.
     """
