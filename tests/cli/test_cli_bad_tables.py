@@ -140,7 +140,7 @@ USAGE = {
     "train rows.csv --target y --kinds size": ["'size' is no column=kind"],
     "train rows.csv --target y --dropout 1": ["1"],
     "train rows.csv --target y --learning-rate fast": ["'fast' is no learning rate"],
-    "train rows.csv --target y --learning-rate -1": ["learning_rate is -1.0"],
+    "train rows.csv --target y --learning-rate -1": ["--learning-rate is -1.0"],
     "train rows.csv --target y --task guess": ["unknown task 'guess'"],
     "train rows.csv --target y --activation relo": ["unknown activation 'relo'", "did you mean 'relu'"],
     "train rows.csv --target y --recipe quick": ["--recipe is an option of mnist only"],

@@ -767,3 +767,11 @@ BAD_CONFIGURATION = [
 def test_configuration_that_means_nothing(make):
     with pytest.raises(ConfigError):
         make()
+
+
+def test_numbers_beyond_64_bits_are_quantities() -> None:
+    """Masses of stars, beside names that are whole numbers beyond what a float tells apart."""
+    columns = {"mass": np.arange(1.0, 41) * 1e29, "name": 2**60 + np.arange(40) * 7, "x": np.arange(40) / 3}
+    with pytest.warns(UserWarning, match="'name' is left out"):
+        found = choose_encoders(as_table(columns))
+    assert [c.name for c in found.columns if c.features] == ["mass", "x"]

@@ -18,6 +18,7 @@ from chainrule.cli.options import Settings, debug_option, examples
 from chainrule.cli.predict import predict
 from chainrule.cli.say import say
 from chainrule.cli.train import train
+from chainrule.cli.words import as_options
 from chainrule.errors import ChainruleError, DivergenceError, nearest
 
 __all__ = ["chainrule", "main"]
@@ -107,9 +108,9 @@ def _message(error: Exception) -> str:
     """What, where, what to do."""
     if isinstance(error, MemoryError):
         what = str(error) or "an array could not be allocated"
-        return f"out of memory: {what}; give a smaller --batch-size or fewer rows"
+        return f"out of memory: {what}; give a smaller --batch-size, fewer units (--hidden), or fewer rows"
     if not isinstance(error, OSError) or isinstance(error, ChainruleError):
-        return str(error)
+        return as_options(str(error))
     where = f": {error.filename}" if error.filename is not None else ""
     remedy = _REMEDIES.get(error.errno or 0, "")
     return f"{error.strerror or error}{where}" + (f"; {remedy}" if remedy else "")

@@ -18,9 +18,21 @@ from chainrule.tasks.targets import OneOf
 __all__ = ["of_file", "read_like", "read_new", "target_of", "written_as"]
 
 
-def read_new(path: Path, kinds: Mapping[str, str]) -> tuple[Table, dict[str, Any]]:
-    """A table to learn from, and how its file is written."""
-    return read_table(path, kinds=kinds), written_as(path)
+def read_new(
+    path: Path, kinds: Mapping[str, str], target: str = "", task: str | None = None
+) -> tuple[Table, dict[str, Any]]:
+    """A table to learn from, and how its file is written. A word among the numbers of the target is no
+    mistake where it holds classes: there all of it is read as text."""
+    try:
+        return read_table(path, kinds=kinds), written_as(path)
+    except DataError as error:
+        asked = f"say that the column is of categories: kinds={{{target!r}: 'categorical'}}"
+        if asked not in str(error):
+            raise
+        if task == "classification":
+            return read_table(path, kinds={**kinds, target: "text"}), written_as(path)
+        words = "say that it holds classes: --task classification"
+        raise DataError(str(error).replace(asked, words)) from error
 
 
 def written_as(path: Path) -> dict[str, Any]:

@@ -78,7 +78,7 @@ _OPTIONS = (
     click.option("--search", type=Whole(0), metavar="[N]", is_flag=False, flag_value=str(SEARCHED),
                  help=f"Try N architectures first ({SEARCHED} without a number), in half of the time."),
     click.option("--kinds", metavar="COL=KIND", multiple=True,
-                 help=f"What a column is, where it is mistaken: {', '.join(_KINDS)} . May be repeated."),
+                 help=f"What a column is, where it is mistaken: {', '.join(_KINDS)}; once per column."),
     click.option("--scaling", type=Name("scaling", ("auto", "standard", "robust", "quantile", "none")),
                  metavar="NAME", help="Of numbers: auto, standard, robust, quantile or none."),
     click.option("--embed-from", type=Whole(0), metavar="N",

@@ -61,13 +61,17 @@ def planned(
     if stream and search:
         raise ConfigError("a search is of tables in memory; leave out --search or --stream")
     target = said.pop("target")
+    if target in (said.get("kinds") or {}):
+        raise ConfigError(
+            f"--kinds names {target}, which is to be learned; say --task classification or --task regression"
+        )
     rows: Table | Stream
     if stream:
         file = written_as(data)
         with _quietly():
             chosen, rows = choose_stream(data, target, **said)
     else:
-        rows, file = read_new(data, said.get("kinds") or {})
+        rows, file = read_new(data, said.get("kinds") or {}, target, said.get("task"))
         with of_file(data):
             chosen = choose_plan(rows, target, **said)
     command = TableCommand(
@@ -79,7 +83,7 @@ def planned(
 def opened(command: TableCommand, data: Path) -> tuple[Table | Stream, dict[str, Any]]:
     """The rows of a command that was planned before, and how their file is written."""
     if not command.stream:
-        return read_new(data, command.plan.kinds)
+        return read_new(data, command.plan.kinds, command.plan.target, command.plan.task)
     settings = {name: value for name, value in vars(command.plan).items() if name != "target"}
     with _quietly():
         return choose_stream(data, command.plan.target, **settings)[1], written_as(data)
@@ -166,7 +170,9 @@ def _describe(command: TableCommand, folder: Path) -> None:
 def _judged(command: TableCommand, work: Work, predictor: Predictor) -> TableFindings:
     plan = command.plan
     baselines = fit_baselines(predictor, work.known, plan.target, seed=plan.seed)
-    return examine_table(predictor, work.test, plan.target, baselines=baselines, seed=plan.seed)
+    return examine_table(
+        predictor, work.test, plan.target, baselines=baselines, numbers=work.test_places, seed=plan.seed
+    )
 
 
 def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: TableFindings) -> None:

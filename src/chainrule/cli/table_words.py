@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.cli.table_command import TableCommand
+from chainrule.cli.words import plain_number
 from chainrule.data.tables import ColumnEncoder, Ignored, TableEncoder
 from chainrule.report import TableFindings
 from chainrule.report.html import duration, percent
@@ -48,7 +50,7 @@ def assumptions(command: TableCommand, seen: Overview) -> list[str]:
         gaps = ", with gaps" if column.missing else ""
         lines.append(f"  {column.name[:30]:<{width}}  {kind}{gaps}: {column.reason}{_remedy(column)}")
     if rest := columns[_SHOWN:]:
-        kinds = Counter(c.kind for c in rest)
+        kinds = Counter(c.kind if c.features else "left out" for c in rest)
         lines += [f"  … and {len(rest)} more: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"]
     others = f", other ones for each of {plan.networks} networks" if plan.networks > 1 else ""
     lines += [
@@ -62,6 +64,8 @@ def _remedy(column: ColumnEncoder) -> str:
     """How to use a column that was left out without being asked."""
     if not isinstance(column, Ignored) or column.why != "identifier" or column.reason == "you said so":
         return ""
+    if column.reason.endswith("text of their own"):
+        return f"; to use it: --kinds {shlex.quote(f'{column.name}=categorical')}"
     return f"; to use it: --kinds {shlex.quote(f'{column.name}=numeric')} (or categorical)"
 
 
@@ -95,11 +99,14 @@ def result_lines(
 
 
 def score_words(classifies: bool, scores: Mapping[str, float]) -> str:
-    """
+    """Those that there are: no AUC where the rows are of one class only.
+
     >>> score_words(True, {"accuracy": 0.75, "log loss": 0.5, "AUC": 0.8})
     'error 25.00 %, log loss 0.5000, AUC 0.8000'
     """
     if not classifies:
-        return ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
-    told: Sequence[str] = [f"{n} {scores[n]:.4f}" for n in ("log loss", "AUC") if n in scores]
+        return ", ".join(f"{n} {plain_number(v)}" for n, v in scores.items() if math.isfinite(v))
+    told: Sequence[str] = [
+        f"{n} {scores[n]:.4f}" for n in ("log loss", "AUC") if math.isfinite(scores.get(n, math.nan))
+    ]
     return ", ".join([f"error {percent(1 - scores['accuracy'])}", *told])

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from chainrule.cli.table_command import TableCommand
 from chainrule.cli.table_words import Overview
 from chainrule.data.tables import Classes, Stream, Table
+from chainrule.data.tables.gate import memory_budget
+from chainrule.errors import ConfigError
+from chainrule.executors import Array
 from chainrule.tasks.plan import TablePlan
 from chainrule.tasks.prepared import parts_of, prepare
 from chainrule.tasks.search import search
@@ -31,11 +35,13 @@ class Work(ABC):
     """Rows that are about to be learned; whatever can be refused of them was, when this is made.
 
     known, test    rows that were learned from, of a stream some of them; those that nobody saw
+    test_places    where the test's rows stand in the file, from 0; None of a stream
     train_rows     from which is learned
     """
 
     known: Table
     test: Table
+    test_places: Array | None = None
     train_rows: int
 
     @abstractmethod
@@ -64,6 +70,8 @@ class _InMemory(Work):
         self.prepared = prepare(command.plan, table)
         rows, test = parts_of(command.plan, table)
         self.known, self.test, self.train_rows = table.take(rows), table.take(test), len(rows)
+        self.test_places = test
+        _check_size(command.plan, self.prepared.encoder.width)
 
     def overview(self) -> Overview:
         plan, found = self.command.plan, self.prepared
@@ -100,6 +108,7 @@ class _Streamed(Work):
         self.command, self.rows, self.file = command, stream.rows, file
         self.parts = stream_parts(command.plan, stream)
         self.known, self.test, self.train_rows = self.parts.known, self.parts.test, self.parts.train.rows
+        _check_size(command.plan, self.parts.train.encoder.width)
 
     def overview(self) -> Overview:
         held = len(self.parts.validation)
@@ -120,6 +129,19 @@ class _Streamed(Work):
             self.command.plan, self.parts, seconds=left(), callbacks=callbacks, run_dir=folder, resume=True,
             told=told, file=self.file,
         )  # fmt: skip
+
+
+def _check_size(plan: TablePlan, width: int) -> None:
+    """ConfigError for a network that the machine's memory does not hold: parameters, their gradient, two
+    moments and an average in float32."""
+    sizes = (width, *plan.hidden)
+    count = sum(a * b for a, b in pairwise(sizes))
+    needed, there = count * 4 * (plan.networks + 4), 2 * memory_budget()
+    if needed > there:
+        raise ConfigError(
+            f"--hidden {','.join(map(str, plan.hidden))} makes networks of {count:,} weights, which take "
+            f"about {needed / 1e9:,.0f} GB to train; there are {there / 1e9:,.0f} GB: give fewer units"
+        )
 
 
 def _counts(plan: TablePlan, known: Table) -> dict[str, int]:

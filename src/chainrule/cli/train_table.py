@@ -35,6 +35,11 @@ def train_table(
         command, rows, file, folder = _resumed(said, run_dir)
         run(command, rows, file, folder, resume=True, quiet=quiet, began=began)
         return
+    if config is not None and "data" not in given and not Path(said.get("data", ".")).exists():
+        raise DataError(
+            f"there is no file {said['data']}, which {config} names; its path counts from the folder that "
+            "the command is given in: go there, or name the file on the command line"
+        )
     command, rows, file = _asked(said, words)
     if written is not None:
         _write(command.to_toml(), written)

@@ -154,7 +154,7 @@ class Chosen:
 def choose_plan(table: Table, target: str, **said: Any) -> Chosen:
     """The plan for a table: what was ``said``, and for the rest what its rows ask for, each with the reason.
 
-    DataError: no such column (with the nearest name), a target with gaps, of one class only, or of numbers
+    DataError: no such column (with the nearest name), a target with gaps, of one value only, or of numbers
     where classes are learned; too few rows. ConfigError: a setting that does not exist, or means nothing.
 
     >>> import numpy as np
@@ -173,6 +173,10 @@ def choose_plan(table: Table, target: str, **said: Any) -> Chosen:
     table.drop(target)  # refused where nothing else is left
     task = said.get("task") or "auto"
     found, why = choose_target(column, task, target)
+    if isinstance(found, Scaled) and (column == column[0]).all():
+        raise DataError(
+            f"{target} is {column[0]} in every row, so there is nothing to learn; give other rows too"
+        )
     chosen: dict[str, tuple[Any, str]] = {
         "task": ("regression" if isinstance(found, Scaled) else "classification", why),
         **by_size(len(table)),

@@ -30,7 +30,7 @@ _PACKED: dict[str, type] = {cls.__name__: cls for cls in (Affine, *_TARGETS)}
 """The only classes that a file's description of a target can make."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Predictor:
     """Rows of columns → the network → predictions in the target's own terms.
 
@@ -52,6 +52,11 @@ class Predictor:
     left_out: tuple[str, ...] = ()
     encoder: TableEncoder | None = None
     learned: dict[str, Array] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        columns = "an array" if self.features is None else f"{len(self.features)} columns"
+        answer = "numbers" if isinstance(self.target, Numbers | Logarithms) else "classes"
+        return f"<Predictor of {self.estimator}: {columns} → {answer}>"
 
     @property
     def classes(self) -> Any:

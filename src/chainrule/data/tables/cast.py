@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from chainrule.data import faults
@@ -14,6 +16,7 @@ from chainrule.errors import DataError
 __all__ = ["as_dates", "as_numbers", "as_places"]
 
 _SHOWN = 3
+_WHOLE = re.compile(r"([+-]?\d+)[.,]0+")  # a whole number as programs write it that have floats alone
 
 
 def as_numbers(column: Array, name: str) -> Array:
@@ -56,21 +59,31 @@ def as_dates(column: Array, name: str) -> Array:
 
 
 def as_places(column: Array, places: dict[str, int], missing: int) -> Array:
-    """The place of each value among categories: 0 where it is none of them, ``missing`` in gaps.
+    """The place of each value among categories: 0 where it is none of them, ``missing`` in gaps. 1.0 is 1,
+    unless it is a category of its own.
 
     >>> as_places(np.array(["b", None, "z"], object), {"a": 1, "b": 2}, missing=3).tolist()
     [2, 3, 0]
+    >>> as_places(np.array(["1.0", "0", "0.5"], object), {"0": 1, "1": 2}, missing=3).tolist()
+    [2, 1, 0]
     """
     if column.dtype.kind == "O":
-        found = [missing if value is None else places.get(value, 0) for value in column.tolist()]
-        return np.array(found, np.int32)
+        place = {text: _place(text, places) for text in {v for v in column.tolist() if v is not None}}
+        return np.array([place.get(value, missing) for value in column.tolist()], np.int32)
     different, inverse = np.unique(column, return_inverse=True)
     gaps = is_missing(different)
     found = [
-        missing if gap else places.get(text_of(value), 0)
+        missing if gap else _place(text_of(value), places)
         for value, gap in zip(different.tolist(), gaps.tolist(), strict=True)
     ]
     return np.array(found, np.int32)[inverse.reshape(-1)]
+
+
+def _place(text: str, places: dict[str, int]) -> int:
+    if text in places:
+        return places[text]
+    written = _WHOLE.fullmatch(text)
+    return places.get(written[1] if written else f"{text}.0", 0)
 
 
 def _words(column: Array, words: list[int], name: str, sort: str) -> str:

@@ -23,6 +23,9 @@ _NOT_TEXT = {
     b"\x28\xb5\x2f\xfd": "packed by Zstandard; unpack it, or pack it by gzip",
     b"\x89PNG": "a picture",
     b"\x93NUMPY": "a NumPy array; give it the ending .npy",
+    b'{"': "JSON; write it as CSV",
+    b'[{"': "JSON; write it as CSV",
+    b"%PDF": "a PDF; write the table as CSV",
 }
 
 

@@ -27,6 +27,7 @@ _TIME_NAME = re.compile(
     re.IGNORECASE,
 )
 _ROUNDING = 1e-14
+_LARGEST_NAME = 2.0**64  # names that are numbers have 64 bits; the mass of a star is a quantity
 
 
 class Kind(NamedTuple):
@@ -103,7 +104,7 @@ def _number(column: ColumnProfile) -> Kind:
             return Kind("identifier", "it numbers the rows")
         if _ID_NAME.search(column.name):
             return Kind("identifier", "every row has a number of its own, and its name says so")
-    if column.whole and max(abs(column.low), abs(column.high)) > LARGEST_EXACT:
+    if column.whole and LARGEST_EXACT < max(abs(column.low), abs(column.high)) < _LARGEST_NAME:
         if column.counts is not None and column.distinct <= column.distinct_of / 2:
             return Kind("categorical", f"{column.distinct} whole numbers beyond 2⁵³: names, not quantities")
         return Kind("identifier", "whole numbers beyond 2⁵³: names, not quantities")

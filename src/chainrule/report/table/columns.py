@@ -16,7 +16,16 @@ from chainrule.data.tables.profile import ColumnProfile, as_years, text_of
 from chainrule.errors import ConfigError
 from chainrule.svg import number
 
-__all__ = ["ColumnView", "TargetView", "alone", "cut", "view_columns", "view_target", "warnings_of"]
+__all__ = [
+    "ColumnView",
+    "TargetView",
+    "alone",
+    "cut",
+    "in_cell",
+    "view_columns",
+    "view_target",
+    "warnings_of",
+]
 
 Array = npt.NDArray[Any]
 _BARS = 24
@@ -155,8 +164,18 @@ def _spread(found: ColumnProfile, column: Array) -> tuple[str, tuple[float, ...]
     if dates:
         first, last = (str(v.astype("datetime64[D]")) for v in (present.min(), present.max()))
         return f"{first} … {last}", tuple(map(float, counts)), names
-    mean = number(found.moments.mean)
-    return f"{number(found.low)} … {number(found.high)}, mean {mean}", tuple(map(float, counts)), names
+    ends = f"{in_cell(found.low, 4)} … {in_cell(found.high, 4)}"
+    return f"{ends}, mean {in_cell(found.moments.mean, 4)}", tuple(map(float, counts)), names
+
+
+def in_cell(value: float, digits: int = 5) -> str:
+    """A number of the data, without marks of thousands in one of four digits, which may be a year.
+
+    >>> in_cell(1982.0), in_cell(1191.83), in_cell(210619.0)
+    ('1982', '1191.8', '210,619')
+    """
+    words = number(value, digits)
+    return words.replace(",", "") if abs(value) < 9999.5 else words
 
 
 def _frequent(found: ColumnProfile) -> tuple[str, tuple[float, ...], tuple[str, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule import svg
 from chainrule.report.table import drawings, scores
-from chainrule.report.table.columns import ColumnView, TargetView, cut, warnings_of
+from chainrule.report.table.columns import ColumnView, TargetView, cut, in_cell, warnings_of
 from chainrule.report.table.findings import TableFindings
 from chainrule.report.table.words import difference, figure, percent, with_error
 from chainrule.svg.markup import Markup, element
@@ -294,7 +294,7 @@ def _judged(findings: TableFindings, row: int) -> list[str]:
         share = findings.answer[row, true]
         return [cut(findings.classes[true], 30), guess, percent(share, 2 if share < 0.01 else 1)]
     value, guessed = float(findings.truth[row]), float(findings.answer[row])
-    return [svg.number(value, 5), svg.number(guessed, 5), svg.number(value - guessed, 4)]
+    return [in_cell(value), in_cell(guessed), in_cell(value - guessed, 4)]
 
 
 def _values(findings: TableFindings, row: int, names: Sequence[str]) -> list[str]:
@@ -305,7 +305,7 @@ def _value(value: Any) -> str:
     if value is None or value != value:
         return "–"
     if isinstance(value, float | np.floating):
-        return svg.number(float(value), 5)
+        return in_cell(float(value))
     if isinstance(value, np.datetime64):
         words = str(value.astype("datetime64[s]")).replace("T00:00:00", "").replace("T", " ")
         return element("span", words, class_="whole")
