@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chainrule.cli.table_words import score_words
+from chainrule.report.table import drawings, sections
 
 Call = Callable[..., tuple[int, str, str]]
 QUICK = ("--epochs", 2, "--networks", 1, "--hidden", 4, "--learning-rate", 0.01, "--executor", "reference")
@@ -55,6 +56,7 @@ def test_a_word_among_the_numbers_of_the_target_makes_classes(call: Call, here: 
         (lambda i: f"{i / 7},{i / 3 - 1}", ("--log-target", "log"), ["leave out --log-target"]),
         (lambda i: f"{i / 7},3.5", (), ["y is 3.5 in every row", "nothing to learn"]),
         (lambda i: f"1,{i / 3}", (), ["--kinds name=kind"]),
+        (lambda i: f"{i}e299,{i / 3}", (), ["give its logarithm, or --scaling quantile"]),
         (lambda i: f"{i / 7},{i / 3}", ("--kinds", "y=numeric"), ["--kinds names y", "--task regression"]),
         (lambda i: f"{i / 7},{i / 3}", ("--weight-decay", "nan"), ["--weight-decay is nan"]),
     ],
@@ -80,7 +82,7 @@ def test_a_network_beyond_the_memory_is_refused_at_once(call: Call, here: Path) 
     table(here / "t.csv", "a,y", lambda i: f"{i / 7},{i / 3}")
     code, _, err = call("train", "t.csv", "--target", "y", "--hidden", "10000000,10000000")
     assert code == 2
-    assert "--hidden 10000000,10000000 makes networks of 100,000,010,000,000 weights" in " ".join(err.split())
+    assert "--hidden 10000000,10000000 makes networks of 100,000,040,000,001 weights" in " ".join(err.split())
     assert not (here / "runs").exists()
 
 
@@ -126,5 +128,17 @@ def test_the_report_counts_rows_as_the_file_does(call: Call, here: Path) -> None
     assert call("train", "t.csv", "--target", "y", "--run-dir", "r", *QUICK)[0] == 0
     page = (here / "r" / "report.html").read_text()
     worst = page[page.index("Rows are counted from 1 in the whole table") :]
+    assert "There are 9 test rows only" in page
     cells = [int(text) for text in re.findall(r"<td[^>]*>(\d+)</td>", worst)[:2]]
     assert cells[1] == 1000 + cells[0] - 1
+
+
+def test_trials_are_drawn_in_the_order_in_which_they_were_tried() -> None:
+    """The best comes first in what a search gives; drawn so, there would be nothing to see."""
+    rows = [{"trial": t, "hidden": [8, 4], "val_loss": loss} for t, loss in ((2, 0.1), (0, 0.5), (1, 0.9))]
+    ordered = sorted(rows, key=lambda row: int(str(row["trial"])))
+    assert drawings.trials(rows, "val_loss") == drawings.trials(ordered, "val_loss")
+    (_, parts), *_ = sections.learning((), None, 1, [*rows, {**rows[0], "trial": 3, "hidden": []}])
+    assert "8, 4" in parts[-1]
+    assert "none" in parts[-1]
+    assert "[" not in parts[-1]

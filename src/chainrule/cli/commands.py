@@ -23,7 +23,9 @@ from chainrule.errors import ChainruleError, DivergenceError, nearest
 
 __all__ = ["chainrule", "main"]
 
+_FEWER = "give a smaller --batch-size, fewer units (--hidden), or fewer rows"
 _REMEDIES = {
+    errno.ENOMEM: _FEWER,
     errno.ENOENT: "check the spelling",
     errno.ENOSPC: "free some space or name a folder on another disk; what was saved before is whole",
     errno.EDQUOT: "free some space or name a folder on another disk; what was saved before is whole",
@@ -108,7 +110,7 @@ def _message(error: Exception) -> str:
     """What, where, what to do."""
     if isinstance(error, MemoryError):
         what = str(error) or "an array could not be allocated"
-        return f"out of memory: {what}; give a smaller --batch-size, fewer units (--hidden), or fewer rows"
+        return f"out of memory: {what}; {_FEWER}"
     if not isinstance(error, OSError) or isinstance(error, ChainruleError):
         return as_options(str(error))
     where = f": {error.filename}" if error.filename is not None else ""

@@ -14,6 +14,7 @@ from chainrule.cli.words import plain_number
 from chainrule.data.tables import ColumnEncoder, Ignored, TableEncoder
 from chainrule.report import TableFindings
 from chainrule.report.html import duration, percent
+from chainrule.report.table.findings import FEW
 from chainrule.tasks.plan import TablePlan
 
 __all__ = ["Overview", "assumptions", "plan_lines", "result_lines", "score_words"]
@@ -86,7 +87,8 @@ def result_lines(
     findings: TableFindings, seconds: float, folder: Path, report: Path, sha256: str
 ) -> list[str]:
     """The score on the test's rows, the baselines beside it, and where everything is."""
-    rows: list[tuple[str, str]] = [(f"{findings.part} rows", f"{len(findings):,}")]
+    rough = ", so few that the scores are rough" if len(findings) < FEW else ""
+    rows: list[tuple[str, str]] = [(f"{findings.part} rows", f"{len(findings):,}{rough}")]
     rows += [("network", score_words(findings.classifies, findings.scores))]
     rows += [(c.name, score_words(findings.classifies, c.scores)) for c in findings.comparisons]
     rows += [

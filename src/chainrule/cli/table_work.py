@@ -25,6 +25,7 @@ from chainrule.train import Callback
 __all__ = ["Work", "work_of"]
 
 _SEARCHED = 0.5  # of the time that is left
+_ROWS = 512  # at least, that are looked at together
 
 Say = Callable[[str], None]
 Left = Callable[[], float | None]
@@ -133,10 +134,10 @@ class _Streamed(Work):
 
 def _check_size(plan: TablePlan, width: int) -> None:
     """ConfigError for a network that the machine's memory does not hold: parameters, their gradient, two
-    moments and an average in float32."""
-    sizes = (width, *plan.hidden)
-    count = sum(a * b for a, b in pairwise(sizes))
-    needed, there = count * 4 * (plan.networks + 4), 2 * memory_budget()
+    moments and an average in float32, beside the values of some rows in every unit."""
+    count = sum((a + 1) * b for a, b in pairwise((width, *plan.hidden, 1)))
+    signals = _ROWS * sum(plan.hidden)  # of a block of rows, before and after each activation
+    needed, there = 4 * (count * (plan.networks + 4) + 2 * signals), 2 * memory_budget()
     if needed > there:
         raise ConfigError(
             f"--hidden {','.join(map(str, plan.hidden))} makes networks of {count:,} weights, which take "

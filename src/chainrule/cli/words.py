@@ -37,6 +37,7 @@ def as_options(message: str) -> str:
     """
     message = re.sub(r"kinds=\{'([^']*)': '(\w+)'\}", lambda m: _kinds(m[1], m[2]), message)
     message = re.sub(r"\bTablePlan: (\w+) is ", lambda m: f"--{m[1].replace('_', '-')} is ", message)
+    message = re.sub(r"\bscaling='(\w+)'", r"--scaling \1", message)
     for python, option in _SAYINGS:
         message = message.replace(python, option)
     return message + " (row 0 is the first below the header)" * bool(_COUNTED.search(message))

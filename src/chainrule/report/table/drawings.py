@@ -93,8 +93,9 @@ def _column(rows: Rows, name: str) -> Points:
 
 
 def trials(rows: Rows, score: str) -> Markup:
-    """The score of every trial, and the best so far."""
-    points = [(float(i), float(r[score])) for i, r in enumerate(rows, 1)]
+    """The score of every trial, and the best so far, in the order in which they were tried: by "trial" where
+    rows have it."""
+    points = sorted((float(r.get("trial", i)), float(r[score])) for i, r in enumerate(rows, 1))
     best = np.minimum.accumulate([y for _, y in points]).tolist()
     alone = [point for x, y in points for point in ((x, y), (x, float("nan")))]  # dots, not a line
     series = {"best so far": [(x, y) for (x, _), y in zip(points, best, strict=True)], "trial": alone}

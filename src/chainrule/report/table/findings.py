@@ -20,10 +20,13 @@ from chainrule.report.table.scores import Bin
 from chainrule.tasks.predictor import Predictor
 from chainrule.tasks.targets import Numbers
 
-__all__ = ["Comparison", "TableFindings", "examine_table"]
+__all__ = ["FEW", "Comparison", "TableFindings", "examine_table"]
 
 Array = npt.NDArray[Any]
 _LEVELS = (0.5, 0.8, 0.9, 0.95)  # of central intervals, where a deviation was learned
+FEW = 30
+"""Rows below which scores are said to be rough."""
+
 _TOP = 6  # columns whose dependence is computed
 
 

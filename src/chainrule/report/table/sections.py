@@ -10,7 +10,7 @@ import numpy as np
 from chainrule import svg
 from chainrule.report.table import drawings, scores
 from chainrule.report.table.columns import ColumnView, TargetView, cut, in_cell, warnings_of
-from chainrule.report.table.findings import TableFindings
+from chainrule.report.table.findings import FEW, TableFindings
 from chainrule.report.table.words import difference, figure, percent, with_error
 from chainrule.svg.markup import Markup, element
 
@@ -103,6 +103,11 @@ def _rest(columns: Sequence[ColumnView]) -> str:
 def _met(findings: TableFindings) -> list[str]:
     """What these rows hold that training had not."""
     notes, found = findings.notes, []
+    if len(findings) < FEW:
+        found.append(
+            f"There are {len(findings):,} {findings.part} rows only: the scores are rough, and of other rows "
+            "they would be others."
+        )
     if findings.without_truth:
         found.append(f"{findings.without_truth:,} rows without a value of the target are left out.")
     for counts, words in (
@@ -158,8 +163,12 @@ def _is_number(value: object) -> bool:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return svg.number(value, 4)
+    if isinstance(value, list | tuple):
+        return cut(", ".join(map(str, value)) or "none", 80)
     return cut(value, 80)
 
 
