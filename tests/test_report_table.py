@@ -22,7 +22,7 @@ from chainrule.data.tables import Table, as_table  # noqa: E402
 from chainrule.errors import ConfigError, DataError  # noqa: E402
 from chainrule.report.table import examine_table, fit_baselines, scores, view_columns, view_target  # noqa: E402
 from chainrule.report.table.columns import alone, warnings_of  # noqa: E402
-from chainrule.report.table.influence import dependence, importances, permutations  # noqa: E402
+from chainrule.report.table.influence import _affordable, dependence, importances, permutations  # noqa: E402
 from chainrule.report.table.rows import Rows, truth_of  # noqa: E402
 from chainrule.tasks import MLPClassifier, MLPRegressor  # noqa: E402
 from chainrule.tasks.predictor import predictor_of  # noqa: E402
@@ -449,3 +449,15 @@ def test_figures_are_plain_values_for_json(fits: dict[str, SimpleNamespace]) -> 
         again = json.loads(json.dumps(value.figures(), allow_nan=False))
         assert again["scores"]["RMSE"] == pytest.approx(value.scores["RMSE"])
     assert again["scores"]["R²"] is None
+
+
+@pytest.mark.parametrize("classes", [2, 3, 1000])
+def test_importance_takes_as_many_rows_as_its_answers_leave_memory_for(classes: int) -> None:
+    """Of 800,000 rows, shuffled five times, a thousand classes would be 32 GB."""
+    target = SimpleNamespace(outputs={"y": classes if classes > 2 else 1})
+    rows: Any = SimpleNamespace(
+        places=dict.fromkeys(range(10)), width=10, predictor=SimpleNamespace(target=target)
+    )
+    count = _affordable(rows, 5)
+    assert count * 5 * classes * 8 < 1e9
+    assert count == {2: 800_000, 3: 800_000, 1000: 6_000}[classes]

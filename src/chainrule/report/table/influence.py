@@ -20,6 +20,7 @@ __all__ = ["Dependence", "Importance", "dependence", "importances", "loss_of", "
 Array = npt.NDArray[Any]
 _REPEATS = 5
 _CELLS = 400_000_000  # numbers that the network is shown for all columns and repeats together
+_ANSWERS = 30_000_000  # numbers that the network answers at a time
 _FEWEST = 200  # rows, however many the columns are
 _AVERAGED = 500  # rows over which a partial dependence is averaged
 _GRID = 24
@@ -109,8 +110,10 @@ def importances(
 
 
 def _affordable(rows: Rows, repeats: int) -> int:
-    """Rows for which all columns take a few seconds."""
-    return max(_CELLS // max(len(rows.places) * repeats * rows.width, 1), _FEWEST)
+    """Rows for which all columns take a few seconds, and the answers of all repeats some hundred MB."""
+    outputs = sum(rows.predictor.target.outputs.values())
+    most = min(_CELLS // max(len(rows.places) * rows.width, 1), _ANSWERS // max(outputs, 1))
+    return max(most // repeats, _FEWEST)
 
 
 def _some(rows: Rows, truth: Array, most: int, seed: int) -> tuple[Rows, Array]:
