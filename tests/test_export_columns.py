@@ -143,6 +143,12 @@ def test_truth(missing):
     )
 
 
+def test_whole_numbers_with_a_point_are_whole_numbers():
+    shown = np.array(["0.0", "1", "1.0", "0", "-7.0", "2.0", None, "7"], object)
+    agree(Boolean("flag", values=("0", "1")), np.array(["0", "1", "1"], object), shown)
+    agree(Category("zone", categories=("-7", "0.0", "1", "1.0")), np.array(["1", "0.0"], object), shown)
+
+
 # ------------------------------------------------------------------ dates
 
 DATES = np.array(

@@ -116,8 +116,12 @@ def _interpolated(e: Emitter, x: str, knots: Array, heights: Array) -> str:
 
 
 def _places(e: Emitter, x: str, categories: Sequence[str], missing: int) -> str:
-    """int64: 1 … K for the categories, ``missing`` for a gap, 0 for anything else."""
+    """int64: 1 … K for the categories, ``missing`` for a gap, 0 for anything else. 3.0 is 3, unless it is a
+    category of its own."""
     known = {_GAP: missing, **{text: i + 1 for i, text in enumerate(categories)}}
+    for text in categories:
+        if text.removeprefix("-").removesuffix(".0").isdecimal():
+            known.setdefault(text.removesuffix(".0") if text.endswith(".0") else f"{text}.0", known[text])
     return e(
         "LabelEncoder",
         x,

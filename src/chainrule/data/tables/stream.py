@@ -33,7 +33,7 @@ _MOST = float(np.finfo(np.float32).max)
 _HELD = 1 << 32  # of which a share is held out
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stream(RowStream):
     """Encoded rows of a source, block by block.
 
@@ -71,6 +71,10 @@ class Stream(RowStream):
     def __post_init__(self) -> None:
         within(self, "batch_size", "[1, inf)", whole=True)
         within(self, "pool", "[0, inf)", whole=True)
+
+    def __repr__(self) -> str:
+        what = f"{self.rows:,} rows: {len(self.encoder.columns)} columns → {self.target_name!r}"
+        return f"<Stream of {what}, batches of {self.batch_size}>"
 
     @property
     def row_bytes(self) -> int:
