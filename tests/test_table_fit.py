@@ -325,3 +325,27 @@ def test_a_search_compares_who_came_farthest():
     plans = candidates(plan, 3, 0.01)
     found = _found(plan, plans, {0: (4, 0.1), 1: (12, 0.5), 2: (12, math.inf)})
     assert [row["trial"] for row in found.trials] == [1, 2, 0]
+
+
+def test_a_trial_that_diverges_counts_as_infinitely_bad_and_ends_nothing(monkeypatch):
+    from chainrule.tasks import search as room
+
+    table = shops()
+    plan = plan_of(table, "sales", epochs=4)
+    bad = candidates(plan, 6, 0.01)[1]
+
+    def rule(asked, rate, rows):
+        return cr.optim.SGD(1e9 if asked == bad else 1e-3)
+
+    monkeypatch.setattr(room, "rule_of", rule)
+    found = search(plan, table, 6)
+    assert [row["trial"] for row in found.trials if row["val_loss"] == math.inf] == [1]
+    assert found.trials[-1]["trial"] == 1
+    assert found.plan != bad
+
+
+def test_scores_of_a_search_that_were_altered_are_refused(tmp_path):
+    table = shops()
+    (tmp_path / "trials.json").write_text('[[0, "four", null]]')
+    with pytest.raises(DataError, match="the search begins anew"):
+        search(plan_of(table, "sales"), table, 3, run_dir=tmp_path)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,11 @@ def _judged(command: TableCommand, work: Work, predictor: Predictor) -> TableFin
     )
 
 
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON: what is not finite, such as the loss of a trial that diverged, is null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
 def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: TableFindings) -> None:
     """``result.json``, ``history.jsonl``, ``environment.json``."""
     import json
@@ -188,7 +194,9 @@ def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: Table
         file.write("".join(lines).encode())
     write_json(folder, "environment.json", read_json(folder / "networks" / "0", "environment.json"))
     networks = [
-        {"epochs": len(h), "kept": h.kept, "val_loss": min(h["val_loss"].tolist()), "sha256": h.sha256}
+        _plain(
+            {"epochs": len(h), "kept": h.kept, "val_loss": min(h["val_loss"].tolist()), "sha256": h.sha256}
+        )
         for h in fitted.histories
         if len(h)
     ]
@@ -199,12 +207,12 @@ def _record(command: TableCommand, folder: Path, fitted: Fitted, findings: Table
             "data": command.data,
             **findings.figures(),
             "learning_rate": fitted.plan.learning_rate,
-            "networks": networks,
+            "networks": [_plain(network) for network in networks],
             "stopped": fitted.stopped,
             "seconds": fitted.seconds,
             "executor": fitted.histories[0].executor,
             "sha256": _digest(fitted.predictor),
-            "trials": [dict(row) for row in fitted.trials],
+            "trials": [_plain(row) for row in fitted.trials],
         },
     )
 

@@ -57,6 +57,7 @@ def assumptions(command: TableCommand, seen: Overview) -> list[str]:
     lines += [
         f"{seen.train:,} rows to learn from, of which {seen.held:,} decide when to stop{others}; "
         f"{seen.test:,} rows for the test, which is read once, at the end"
+        + (" (the scales of columns are those of all rows)" if command.stream else "")
     ]
     return lines
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule import optim, train
 from chainrule.data.tables import Table
+from chainrule.errors import DataError, DivergenceError
 from chainrule.network import Network
 from chainrule.storage import atomic_write, strict_json
 from chainrule.tasks.plan import TablePlan
@@ -136,19 +137,22 @@ def _searched(
 
 
 def _trial(plan: TablePlan, prepared: Prepared, folder: Path, epochs: int, ends: float) -> float | None:
-    """Its lowest loss within so many epochs; None where the time is over before."""
+    """Its lowest loss within so many epochs, ∞ where it diverges; None where the time is over before."""
     if time.monotonic() >= ends:
         return None
     rows, held = prepared.held_out(plan, 0)
     x, y = prepared.take(rows)
     clock = Deadline(ends)
     net = Network(layers_of(plan, prepared.encoder, prepared.target), seed=plan.seed)
-    history = net.fit(
-        x, y, loss=prepared.loss, optimizer=rule_of(plan, float(plan.learning_rate), len(rows)),
-        schedule=optim.Constant(), epochs=plan.epochs, batch_size=min(plan.batch_size, len(rows)),
-        validation=prepared.take(held), metrics=[], executor=plan.executor, run_dir=folder, resume=True,
-        callbacks=[train.EarlyStopping("val_loss", plan.patience), _Round(epochs), clock], verbose=0,
-    )  # fmt: skip
+    try:
+        history = net.fit(
+            x, y, loss=prepared.loss, optimizer=rule_of(plan, float(plan.learning_rate), len(rows)),
+            schedule=optim.Constant(), epochs=plan.epochs, batch_size=min(plan.batch_size, len(rows)),
+            validation=prepared.take(held), metrics=[], executor=plan.executor, run_dir=folder, resume=True,
+            callbacks=[train.EarlyStopping("val_loss", plan.patience), _Round(epochs), clock], verbose=0,
+        )  # fmt: skip
+    except DivergenceError:
+        return math.inf
     if clock.struck and len(history) < epochs:
         return None
     found = [row["val_loss"] for row in history.rows[:epochs]]
@@ -181,7 +185,10 @@ def _read(folder: Path) -> dict[tuple[int, int], float]:
     if not path.is_file():
         return {}
     rows: Any = strict_json(path.read_bytes(), str(path))
-    return {(int(t), int(e)): math.inf if loss is None else float(loss) for t, e, loss in rows}
+    try:
+        return {(int(t), int(e)): math.inf if loss is None else float(loss) for t, e, loss in rows}
+    except (TypeError, ValueError):
+        raise DataError(f"{path} is not what a search wrote; remove it, and the search begins anew") from None
 
 
 def _write(folder: Path, scores: Mapping[tuple[int, int], float]) -> None:
