@@ -57,7 +57,7 @@ class Plan:
 
 def plan_program(program: Program, threads: int | None = None) -> Plan:
     """The plan of a step, made once. A state that cannot be replaced where it lies is copied in the end."""
-    known, key = _PLANS.setdefault(program, {}), (threads, thread_limit())
+    known, key = _PLANS.setdefault(program, {}), (threads, thread_limit(threads))
     if key not in known:
         known[key] = _plan(program, threads)
     return known[key]
