@@ -14,11 +14,12 @@ from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, toposort
 from chainrule.graph.origin import locate
 from chainrule.ops.elementwise import STOP_GRADIENT, WHERE
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE
+from chainrule.ops.sliding import WINDOWS
 
 __all__ = ["ReferenceEpoch", "Walk", "evaluate"]
 
 LEAVES = frozenset({INPUT, CONSTANT})
-VIEWS = frozenset({ITEM, STOP_GRADIENT, BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE})
+VIEWS = frozenset({ITEM, STOP_GRADIENT, BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE, WINDOWS})
 """Primitives whose value may share memory with their input."""
 BORROWED = LEAVES | VIEWS
 

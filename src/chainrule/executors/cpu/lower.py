@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from chainrule.executors.cpu.unroll import UNROLLED, unroll
 from chainrule.graph.expr import CALL, CONSTANT, ITEM, Expr, Graph, apply, rebuild, substitute, toposort
 from chainrule.graph.origin import scope
 from chainrule.ops.convert import STOP_GRADIENT
@@ -23,7 +24,10 @@ _WIDE = 4096  # elements of a matrix: smaller products with one column stay what
 def lower(outputs: Sequence[Expr]) -> list[Expr]:
     """The same values, ready for planning."""
     opened = _open(outputs)
-    if any(node.primitive is CALL for node in toposort(outputs)):
+    found = {node.primitive for node in toposort(opened)}
+    if not found.isdisjoint(UNROLLED):
+        opened = unroll(opened)
+    if not found.isdisjoint(UNROLLED) or any(node.primitive is CALL for node in toposort(outputs)):
         opened = merge_common(simplify(opened))
     return _sum_columns(_read_masks_from_outputs(opened))
 

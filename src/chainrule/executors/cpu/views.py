@@ -9,11 +9,12 @@ from collections.abc import Callable
 from chainrule.executors.cpu.layout import Layout
 from chainrule.graph.expr import Expr
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE
+from chainrule.ops.sliding import WINDOWS
 from chainrule.spec import Shape
 
 __all__ = ["VIEWS", "Map", "map_down", "map_up", "relabels", "view"]
 
-VIEWS = frozenset({BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE})
+VIEWS = frozenset({BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE, WINDOWS})
 
 Map = tuple[int | None, ...]
 """For each axis of a node the axis of a domain along which it lies; None for a size of 1."""
@@ -48,6 +49,15 @@ def _slice(node: Expr, layout: Layout) -> Layout:
     offset = sum(a * s for a, s in zip(node.meta["starts"], layout.strides, strict=True))
     strides = tuple(s * step for s, step in zip(layout.strides, node.meta["steps"], strict=True))
     return _with(layout, node.shape, strides, offset)
+
+
+def _windows(node: Expr, layout: Layout) -> Layout:
+    first, meta = node.meta["first"], node.meta
+    end = first + len(meta["sizes"])
+    own = layout.strides[first:end]
+    steps = [n * s for n, s in zip(own, meta["strides"], strict=True)]
+    inner = [n * d for n, d in zip(own, meta["dilations"], strict=True)]
+    return _with(layout, node.shape, (*layout.strides[:first], *steps, *inner, *layout.strides[end:]))
 
 
 def _transpose(node: Expr, layout: Layout) -> Layout:
@@ -105,6 +115,7 @@ _LAYOUTS: dict[object, Callable[[Expr, Layout], Layout | None]] = {
     RESHAPE: _reshape,
     SLICE: _slice,
     TRANSPOSE: _transpose,
+    WINDOWS: _windows,
 }
 
 
