@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from chainrule.executors.cpu.polynomials import FORMATS
+from chainrule.export import spatial
 from chainrule.export.dynamic import Node, Size
 from chainrule.export.emit import Emitter
 from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM
 from chainrule.graph.primitive import Primitive
-from chainrule.ops import convert, elementwise, index, linalg, random, reduce, shape
+from chainrule.ops import convert, convolution, elementwise, index, linalg, random, reduce, shape, sliding
 from chainrule.spec import DTYPES, DType
 
 __all__ = ["HOW", "NOT_IN_A_FILE", "expm1"]
@@ -207,27 +208,6 @@ def _slice(e: Emitter, node: Node, x: str) -> str:
     return e("Slice", x, e.shape(starts), e.shape(stops), e.integers(axes), e.shape(steps))
 
 
-def _pad(e: Emitter, node: Node, x: str) -> str:
-    """Zeros between elements first: each becomes a row that is filled up, and the last row's zeros go."""
-    zero = e.constant(0, node.dtype)
-    sizes = list(node.inputs[0].shape)
-    for axis, gap in enumerate(node.meta["between"]):
-        if gap == 0 or sizes[axis] in (0, 1):
-            continue
-        n = sizes[axis]
-        merged = Size((1 + gap) * n.per_row, (1 + gap) * n.fixed) if isinstance(n, Size) else (1 + gap) * n
-        ends = [0] * (len(sizes) + 1) + [gap if i == axis + 1 else 0 for i in range(len(sizes) + 1)]
-        column = e("Unsqueeze", x, e.integers([axis + 1]))
-        filled = e("Pad", column, e.integers(ends), zero)
-        split = [*sizes[: axis + 1], 1 + gap, *sizes[axis + 1 :]]
-        sizes[axis] = merged
-        joined = e.reshape(filled, split, sizes)
-        x = e("Slice", joined, e.integers([0]), e.integers([-gap]), e.integers([axis]))
-        sizes[axis] = Size(merged.per_row, merged.fixed - gap) if isinstance(merged, Size) else merged - gap
-    ends = [*node.meta["before"], *node.meta["after"]]
-    return e("Pad", x, e.shape(ends), zero) if any(n != 0 for n in ends) else x
-
-
 def _concat(e: Emitter, node: Node, *xs: str) -> str:
     return e("Concat", *xs, axis=node.meta["axis"])
 
@@ -253,7 +233,7 @@ HOW: dict[Primitive, Rule] = {
     shape.TRANSPOSE: _transpose,
     shape.BROADCAST: _broadcast,
     shape.SLICE: _slice,
-    shape.PAD: _pad,
+    shape.PAD: spatial.pad,
     shape.CONCAT: _concat,
     shape.FLIP: _flip,
     elementwise.NEG: _operator("Neg"),
@@ -290,6 +270,9 @@ HOW: dict[Primitive, Rule] = {
     reduce.ARGMAX: _argmax,
     reduce.CUMSUM: _cumsum,
     linalg.MATMUL: _operator("MatMul"),
+    convolution.CONV: spatial.conv,
+    sliding.WINDOWS: spatial.windows,
+    sliding.FOLD: spatial.fold,
     index.GATHER: _gather,
     index.SCATTER_ADD: _scatter_add,
     index.ARGSORT: _argsort,

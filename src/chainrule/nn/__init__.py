@@ -12,6 +12,7 @@ from chainrule.nn.container import (
     parallel,
     sequential,
 )
+from chainrule.nn.conv import Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D
 from chainrule.nn.dense import Dense, TiedDense
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.init import (
@@ -32,20 +33,28 @@ from chainrule.nn.init import (
 from chainrule.nn.layer import Layer, Step
 from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.norm import BatchNorm, LayerNorm
+from chainrule.nn.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from chainrule.nn.run import Buffer, Parameter, Role, Run, trace
 
 __all__ = [
     "INITS",
     "LAYERS",
+    "AveragePool",
     "BatchNorm",
     "Buffer",
     "Columns",
     "Constant",
+    "Conv1D",
+    "Conv2D",
+    "ConvTranspose1D",
+    "ConvTranspose2D",
     "Dense",
     "Dropout",
     "Embedding",
     "Flatten",
     "GaussianNoise",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
@@ -54,6 +63,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeCunNormal",
+    "MaxPool",
     "Maxout",
     "Normal",
     "Orthogonal",
@@ -79,7 +89,8 @@ __all__ = [
 LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
-        BatchNorm, Columns, Dense, Dropout, Embedding, Flatten, GaussianNoise, LayerNorm, Maxout, PReLU,
+        AveragePool, BatchNorm, Columns, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense, Dropout,
+        Embedding, Flatten, GaussianNoise, GlobalAveragePool, GlobalMaxPool, LayerNorm, MaxPool, Maxout, PReLU,
         Parallel, Rescale, Residual, Sequential, Shared, TiedDense,
     )
 }  # fmt: skip

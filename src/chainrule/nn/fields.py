@@ -10,7 +10,16 @@ import numpy as np
 
 from chainrule.errors import ConfigError, nearest
 
-__all__ = ["check_choice", "check_flag", "check_name", "check_number", "check_path", "check_whole"]
+__all__ = [
+    "check_choice",
+    "check_flag",
+    "check_name",
+    "check_number",
+    "check_padding",
+    "check_path",
+    "check_per_axis",
+    "check_whole",
+]
 
 _WHOLE = (int, np.integer)
 _NUMBER = (int, float, np.integer, np.floating)
@@ -27,6 +36,44 @@ def check_whole(owner: object, field: str, least: int = 1) -> None:
     value = getattr(owner, field)
     if isinstance(value, bool) or not isinstance(value, _WHOLE) or value < least:
         raise _refuse(owner, field, f"a whole number of at least {least}")
+
+
+def check_per_axis(owner: object, axes: int | None, *fields: str) -> None:
+    """A whole number of at least 1, or a tuple of one for each of ``axes`` (any number of them where None)."""
+    for field in fields:
+        value = getattr(owner, field)
+        parts = value if isinstance(value, tuple) else (value,)
+        wrong = isinstance(value, tuple) and not _fits(value, axes)
+        if wrong or not all(_is_whole(v, 1) for v in parts):
+            raise _refuse(owner, field, f"a whole number of at least 1, or a tuple of {_each(axes)}")
+
+
+def check_padding(owner: object, axes: int | None) -> None:
+    """``padding``: "valid", "same", a whole number, or for each axis a number or (before, after)."""
+    value = owner.padding  # type: ignore[attr-defined]
+    if isinstance(value, str):
+        check_choice(owner, "padding", ("valid", "same"))
+        return
+    parts = value if isinstance(value, tuple) else (value,)
+    flat = [v for part in parts for v in (part if isinstance(part, tuple) and len(part) == 2 else (part,))]
+    wrong = isinstance(value, tuple) and not _fits(value, axes)
+    if wrong or not all(_is_whole(v, 0) for v in flat):
+        sides = (
+            f'"valid", "same", a whole number, or a tuple of {_each(axes)}, each a number or (before, after)'
+        )
+        raise _refuse(owner, "padding", sides)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, _WHOLE) and not isinstance(value, bool) and int(value) >= least
+
+
+def _fits(value: tuple[Any, ...], axes: int | None) -> bool:
+    return bool(value) if axes is None else len(value) == axes
+
+
+def _each(axes: int | None) -> str:
+    return "one for every axis" if axes is None else f"{axes}, one for every axis" if axes > 1 else "one"
 
 
 def check_number(

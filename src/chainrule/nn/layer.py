@@ -18,7 +18,17 @@ from chainrule.spec import is_float
 if TYPE_CHECKING:
     from chainrule.nn.run import Run
 
-__all__ = ["Layer", "Step", "check_step", "describe", "floating", "need_axes", "single", "step_name"]
+__all__ = [
+    "Layer",
+    "Step",
+    "check_step",
+    "describe",
+    "floating",
+    "need_axes",
+    "need_inner_axes",
+    "single",
+    "step_name",
+]
 
 
 class Layer(ABC):
@@ -133,6 +143,20 @@ def need_axes(owner: Step, x: Expr, least: int, wanted: str) -> None:
         remedy = "; x.reshape(-1, 1) makes n samples of one value, x.reshape(1, -1) one sample"
         raise ShapeError(
             f"{_title(owner)} takes {wanted}, got shape {x.shape}{remedy if x.ndim == 1 else ''}"
+        )
+
+
+def need_inner_axes(owner: Step, x: Expr, axes: int | None) -> None:
+    """ShapeError where x has not one axis for each of ``axes`` (at least one where None) between batch and
+    channels."""
+    if (x.ndim < 3) if axes is None else (x.ndim != axes + 2):
+        wanted = {1: "(batch, length, channels)", 2: "(batch, height, width, channels)"}
+        both = " or ".join(wanted.values())
+        remedy = ""
+        if x.ndim == (axes or 1) + 1:
+            remedy = f"; x[..., None] makes one channel: {(*x.shape, 1)}"
+        raise ShapeError(
+            f"{_title(owner)} takes {wanted[axes] if axes else both}, got shape {x.shape}{remedy}"
         )
 
 

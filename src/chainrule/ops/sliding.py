@@ -150,14 +150,10 @@ def windows(
     )
 
 
-def fold(
-    y: Expr, first: int, space: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> Expr:
+def fold(y: Expr, first: int, space: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Expr:
     """x[…, n, …] = Σ over i·stride + k·dilation = n of y[…, i, …, k, …]: the adjoint of :func:`windows`.
 
     y (batch, count…, size…, channels) → (batch, n…, channels); ``space`` are the sizes n. Sums are taken in
     float64.
     """
-    return apply(
-        FOLD, y, first=first, space=tuple(space), strides=tuple(strides), dilations=tuple(dilations)
-    )
+    return apply(FOLD, y, first=first, space=tuple(space), strides=tuple(strides), dilations=tuple(dilations))

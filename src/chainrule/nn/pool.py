@@ -1,0 +1,111 @@
+"""Pooling over the axes between batch and channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chainrule.graph.expr import Expr
+from chainrule.nn.fields import check_padding, check_per_axis
+from chainrule.nn.layer import Layer, floating, need_inner_axes
+from chainrule.nn.run import Run
+from chainrule.ops import average_pool, max_pool, mean, reshape
+
+__all__ = ["AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"]
+
+Whole = int | tuple[int, ...]
+Padding = str | int | tuple[int | tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class MaxPool(Layer):
+    """The largest element of every window, in each channel.    x (batch, n…, channels) → y (batch, m…, channels)
+
+    Sequences (batch, length, channels) and images (batch, height, width, channels) alike. Of tied elements the
+    first receives the gradient.
+
+    size     of a window: one number, or one for every axis
+    stride   from one window to the next; None: the size, so that windows do not overlap
+    padding  "valid", "same", numbers as of :class:`Conv2D`; borders never win. What fills no window is left out
+
+    >>> from chainrule import nn, ops
+    >>> nn.trace(MaxPool(2), ops.input("x", (5, 24, 24, 8)), training=True)[0].shape
+    (5, 12, 12, 8)
+    """
+
+    size: Whole = 2
+    stride: Whole | None = None
+    padding: Padding = "valid"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = _inner(self, x, run)
+        return max_pool(x, self.size, stride=self.stride, padding=self.padding)
+
+
+@dataclass(frozen=True)
+class AveragePool(Layer):
+    """The mean of every window, in each channel.    x (batch, n…, channels) → y (batch, m…, channels)
+
+    Arguments as of :class:`MaxPool`; borders are not counted.
+
+    >>> from chainrule import nn, ops
+    >>> nn.trace(AveragePool(3, 2, "same"), ops.input("x", (5, 9, 8)), training=True)[0].shape
+    (5, 5, 8)
+    """
+
+    size: Whole = 2
+    stride: Whole | None = None
+    padding: Padding = "valid"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = _inner(self, x, run)
+        return average_pool(x, self.size, stride=self.stride, padding=self.padding)
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool(Layer):
+    """The mean over all places, in each channel.    x (batch, n…, channels) → y (batch, channels)
+
+    >>> from chainrule import nn, ops
+    >>> nn.trace(GlobalAveragePool(), ops.input("x", (5, 7, 7, 8)), training=True)[0].shape
+    (5, 8)
+    """
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = _inner(self, x, run)
+        return mean(x, range(1, x.ndim - 1))
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool(Layer):
+    """The largest element over all places, in each channel.    x (batch, n…, channels) → y (batch, channels)
+
+    Of tied elements the first receives the gradient.
+
+    >>> from chainrule import nn, ops
+    >>> nn.trace(GlobalMaxPool(), ops.input("x", (5, 30, 8)), training=True)[0].shape
+    (5, 8)
+    """
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = _inner(self, x, run)
+        return reshape(max_pool(x, x.shape[1:-1]), (x.shape[0], x.shape[-1]))
+
+
+def _check(layer: MaxPool | AveragePool) -> None:
+    check_per_axis(layer, None, "size")
+    if layer.stride is not None:
+        check_per_axis(layer, None, "stride")
+    check_padding(layer, None)
+
+
+def _inner(layer: Layer, x: Any, run: Run) -> Expr:
+    x = floating(layer, x, run.dtype)
+    need_inner_axes(layer, x, None)
+    return x
