@@ -56,11 +56,26 @@ def test_a_function_and_its_gradients(name, shape, dtype, executor):
 
 # ------------------------------------------------------------------ layers
 
+CONVOLUTIONS = nn.sequential(
+    nn.Conv2D(6, bias=False), nn.BatchNorm(), ops.relu, nn.Conv2D(5, padding="same"), ops.tanh, nn.MaxPool(2),
+    nn.Flatten(), nn.Dense(3),
+)  # fmt: skip
+
 LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
+    "AveragePool": (nn.AveragePool(2), (6, 5, 3), ""),
+    "AveragePool padded": (nn.AveragePool(3, 2, "same"), (7, 17), ""),
     "BatchNorm": (nn.BatchNorm(), (7,), ""),
     "BatchNorm of sequences": (nn.BatchNorm(scale=False), (3, 5), ""),
     "BatchNorm inside": (nn.sequential(nn.Dense(5), ops.tanh, nn.BatchNorm(), nn.Dense(3)), (17,), ""),
     "Columns": (nn.Columns(((7, 5), (9, 3))), (2,), "int32"),
+    "Conv1D": (nn.Conv1D(5, 3, 2, "same"), (9, 4), ""),
+    "Conv1D in groups": (nn.Conv1D(6, 2, dilation=2, groups=2), (8, 4), ""),
+    "Conv2D": (nn.Conv2D(5), (6, 5, 3), ""),
+    "Conv2D of bytes": (nn.Conv2D(17, (2, 3), (2, 1), ((1, 0), (2, 2))), (6, 5, 1), "uint8"),
+    "Conv2D each channel": (nn.Conv2D(3, padding=1, groups=3, bias=False), (4, 4, 3), ""),
+    "Conv2D network": (CONVOLUTIONS, (8, 7, 2), ""),
+    "ConvTranspose1D": (nn.ConvTranspose1D(4, 4, 2), (5, 6), ""),
+    "ConvTranspose2D": (nn.ConvTranspose2D(4, 3, 2, "same", groups=2), (4, 3, 6), ""),
     "Dense": (nn.Dense(11), (7,), ""),
     "Dense 1": (nn.Dense(1, bias=False), (1,), ""),
     "Dense wide": (nn.Dense(70), (130,), ""),
@@ -72,8 +87,13 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "Embedding, flat": (nn.sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Dense(3)), (3,), "uint8"),
     "Flatten": (nn.sequential(nn.Flatten(), nn.Dense(3)), (3, 4), ""),
     "GaussianNoise": (nn.GaussianNoise(0.2), (7,), ""),
+    "GlobalAveragePool": (nn.GlobalAveragePool(), (4, 3, 5), ""),
+    "GlobalMaxPool": (nn.GlobalMaxPool(), (4, 3, 5), ""),
     "LayerNorm": (nn.LayerNorm(), (7,), ""),
     "LayerNorm of sequences": (nn.LayerNorm(offset=False), (3, 17), ""),
+    "MaxPool": (nn.MaxPool(2), (6, 5, 3), ""),
+    "MaxPool padded": (nn.MaxPool((3, 2), (2, 1), (1, 0)), (6, 5, 3), ""),
+    "MaxPool of sequences": (nn.MaxPool(3, 1, "same"), (7, 17), ""),
     "Maxout": (nn.Maxout(6, pieces=3), (7,), ""),
     "Maxout wide": (nn.sequential(nn.Maxout(20, pieces=5), nn.Maxout(33)), (17,), ""),
     "PReLU": (nn.PReLU(), (7,), ""),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from chainrule.config import to_source
 from chainrule.graph.expr import CALL, Expr, toposort
 from chainrule.nn import Sequential, Step
+from chainrule.ops.convolution import CONV
 from chainrule.ops.linalg import MATMUL
 from chainrule.svg.markup import Markup, element, escape
 from chainrule.train.objective import Model
@@ -15,7 +17,7 @@ __all__ = ["count_multiply_adds", "steps_as_written", "summarize", "summarize_ht
 
 
 def count_multiply_adds(y: Expr) -> int:
-    """The multiply-adds of the matrix products that y needs; the sweep backwards needs at most twice as many.
+    """The multiply-adds of the products that y needs; the sweep backwards needs at most twice as many.
 
     >>> from chainrule import ops
     >>> count_multiply_adds(ops.input("x", (1, 784)) @ ops.input("W", (784, 225)))
@@ -25,6 +27,8 @@ def count_multiply_adds(y: Expr) -> int:
     for node in toposort([y]):
         if node.primitive is MATMUL:
             found += node.size * node.inputs[0].shape[-1]
+        elif node.primitive is CONV:
+            found += node.size * math.prod(node.inputs[1].shape[:-1])
         elif node.primitive is CALL:
             found += sum(count_multiply_adds(z) for z in node.meta["graph"].outputs)
     return found

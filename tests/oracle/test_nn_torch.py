@@ -26,6 +26,20 @@ def batch_norm(x, p, training, prefix="", momentum=0.1, eps=1e-5):
     return fn.batch_norm(rows, mean, variance, γ, β, training, momentum, eps).reshape(x.shape)
 
 
+def first(x):
+    """Channels in front, as PyTorch has them."""
+    return torch.movedim(x, -1, 1)
+
+
+def last(x):
+    return torch.movedim(x, 1, -1)
+
+
+def kernel(w):
+    """(kernel…, in, out) as (out, in, kernel…)."""
+    return torch.permute(w, (w.ndim - 1, w.ndim - 2, *range(w.ndim - 2)))
+
+
 def deep(x, p, training):
     h = fn.linear(x, p["dense_0/W"].T, p["dense_0/b"])
     h = torch.relu(batch_norm(h, p, training, "batch_norm_0/"))
@@ -43,6 +57,36 @@ DEEP = nn.sequential(
 PAIRS = {
     "dense": (nn.Dense(3), (5, 4), lambda x, p, training: fn.linear(x, p["W"].T, p["b"])),
     "dense_sequence": (nn.Dense(3, bias=False), (5, 2, 4), lambda x, p, training: fn.linear(x, p["W"].T)),
+    "conv": (
+        nn.Conv1D(6, 3, 2, 1, 2, groups=2), (3, 9, 4),
+        lambda x, p, t: last(fn.conv1d(first(x), kernel(p["W"]), p["b"], 2, 1, 2, 2)),
+    ),
+    "conv_image": (
+        nn.Conv2D(6, (3, 2), (1, 2), (1, 0)), (3, 6, 5, 4),
+        lambda x, p, t: last(fn.conv2d(first(x), kernel(p["W"]), p["b"], (1, 2), (1, 0))),
+    ),
+    "conv_transpose": (
+        nn.ConvTranspose1D(6, 3, 2, ((1, 0),), groups=2), (3, 5, 4),
+        lambda x, p, t: last(fn.conv_transpose1d(first(x), kernel(p["W"]), p["b"], 2, 1, 1, 2)),
+    ),
+    "conv_transpose_image": (
+        nn.ConvTranspose2D(6, 3, 2, 1, 2), (2, 4, 3, 4),
+        lambda x, p, t: last(fn.conv_transpose2d(first(x), kernel(p["W"]), p["b"], 2, 1, 0, 1, 2)),
+    ),
+    "max_pool": (
+        nn.MaxPool(3, 2, 1), (2, 7, 6, 4), lambda x, p, t: last(fn.max_pool2d(first(x), 3, 2, 1)),
+    ),
+    "average_pool": (
+        nn.AveragePool(3, 2, 1), (2, 7, 6, 4),
+        lambda x, p, t: last(fn.avg_pool2d(first(x), 3, 2, 1, count_include_pad=False)),
+    ),
+    "global_average_pool": (
+        nn.GlobalAveragePool(), (2, 3, 5, 4),
+        lambda x, p, t: torch.flatten(fn.adaptive_avg_pool2d(first(x), 1), 1),
+    ),
+    "global_max_pool": (
+        nn.GlobalMaxPool(), (2, 6, 4), lambda x, p, t: torch.flatten(fn.adaptive_max_pool1d(first(x), 1), 1),
+    ),
     "prelu": (nn.PReLU(), (5, 4), lambda x, p, training: fn.prelu(x, p["slope"])),
     "prelu_shared": (nn.PReLU(shared=True), (5, 4), lambda x, p, t: fn.prelu(x, p["slope"].reshape(1))),
     "maxout": (

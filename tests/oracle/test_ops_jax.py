@@ -27,6 +27,41 @@ def flipped_cumsum(x, *, axis, reverse):
     return lax.cumsum(x, axis, reverse=reverse)
 
 
+def their_conv(x, w, *, strides, padding, dilation, spread, groups):
+    n = x.ndim - 2
+    space = "HW"[:n]
+    return lax.conv_general_dilated(
+        x, w, strides, padding, lhs_dilation=spread, rhs_dilation=dilation, feature_group_count=groups,
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+    )  # fmt: skip
+
+
+def their_places(counts, sizes, strides, dilations):
+    """For every axis of windows: which element lies at [window, place in it]."""
+    axes = zip(counts, sizes, strides, dilations, strict=True)
+    return [np.arange(m)[:, None] * s + np.arange(k) * d for m, k, s, d in axes]
+
+
+def their_windows(x, *, first, sizes, strides, dilations):
+    n = len(sizes)
+    space = x.shape[first : first + n]
+    counts = [
+        (m - (k - 1) * d - 1) // s + 1 for m, k, s, d in zip(space, sizes, strides, dilations, strict=True)
+    ]
+    for i, places in enumerate(their_places(counts, sizes, strides, dilations)):
+        x = jnp.take(x, places, axis=first + 2 * i)
+    inside = [first + 2 * i + 1 for i in range(n)]
+    return jnp.moveaxis(x, inside, [first + n + i for i in range(n)])
+
+
+def their_fold(y, *, first, space, strides, dilations):
+    n = len(space)
+    sizes = y.shape[first + n : first + 2 * n]
+    zeros = jnp.zeros((*y.shape[:first], *space, *y.shape[first + 2 * n :]), y.dtype)
+    meta = {"first": first, "sizes": sizes, "strides": strides, "dilations": dilations}
+    return jax.vjp(lambda x: their_windows(x, **meta), zeros)[1](y)[0]
+
+
 THEIRS = {
     "cast": lambda x, *, dtype: x.astype(dtype),
     "stop_gradient": lax.stop_gradient,
@@ -78,6 +113,9 @@ THEIRS = {
     ),
     "argsort": lambda x, *, axis: x.argsort(axis),
     "matmul": jnp.matmul,
+    "conv": their_conv,
+    "windows": their_windows,
+    "fold": their_fold,
 }
 
 WITHOUT = {"input", "constant", "item", "call", "random_bits"}

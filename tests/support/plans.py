@@ -32,7 +32,7 @@ TARGETS = {
 
 def on_any_machine() -> Any:
     """So many threads as are asked for, on a machine with fewer processors, too."""
-    return mock.patch.object(plan, "thread_limit", lambda asked: asked or 2)
+    return mock.patch.object(plan, "thread_limit", lambda asked=None: asked or 2)
 
 
 def program_plan(program: Program, threads: int = 1) -> Plan:

@@ -12,7 +12,7 @@ import numpy as np
 from chainrule import nn
 from chainrule.graph.expr import Expr
 from chainrule.nn import Step
-from chainrule.ops import mean, square
+from chainrule.ops import mean, reshape, square
 from chainrule.ops.functions import FUNCTIONS
 
 Array = np.ndarray[Any, Any]
@@ -31,6 +31,16 @@ class ActivityPenalty(nn.Layer):
         run.add_loss("whole", self.strength * mean(square(x)))
         run.add_loss("sample", self.strength * mean(square(x), range(1, x.ndim)))
         return x
+
+
+@dataclass(frozen=True)
+class Unflatten(nn.Layer):
+    """Units as a sequence or an image of channels."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, x: Any, run: nn.Run) -> Expr:
+        return reshape(x, (x.shape[0], *self.shape))
 
 
 def activation(draws: random.Random) -> list[Step]:
@@ -122,9 +132,23 @@ def _penalised(draws: random.Random, _: int) -> list[Step]:
     return [dense(draws, size(draws)), *activation(draws), ActivityPenalty(0.01)]
 
 
+def _convolved(draws: random.Random, _: int) -> list[Step]:
+    """Units as a sequence or as an image, convolved, pooled, spread out and flattened again."""
+    if draws.random() < 0.5:
+        pool = draws.choice([nn.MaxPool(2), nn.AveragePool(3, 2, "same"), nn.MaxPool(3, 1, 1)])
+        body: list[Step] = [Unflatten((6, 4)), nn.Conv1D(draws.randint(1, 9), 3, padding="same"), pool]
+        back: Step = nn.ConvTranspose1D(draws.randint(1, 5), draws.randint(1, 3), draws.randint(1, 2))
+    else:
+        pool = draws.choice([nn.MaxPool(2, padding="same"), nn.AveragePool(2), nn.MaxPool((3, 2), 1)])
+        conv = nn.Conv2D(2 * draws.randint(1, 4), draws.randint(1, 2), groups=draws.choice([1, 2]))
+        body, back = [Unflatten((4, 3, 2)), conv, pool], nn.ConvTranspose2D(draws.randint(1, 4), 2)
+    end = draws.choice([nn.Flatten(), nn.GlobalAveragePool(), nn.GlobalMaxPool()])
+    return [dense(draws, 24), *body, *activation(draws), back, end]
+
+
 BLOCKS: tuple[Callable[[random.Random, int], list[Step]], ...] = (
     _plain, _plain, _batch_norm, _layer_norm, _dropout, _noise, _prelu, _maxout, _residual, _shared, _tied,
-    _branches, _penalised,
+    _branches, _penalised, _convolved,
 )  # fmt: skip
 
 

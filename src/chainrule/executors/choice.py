@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chainrule.graph.expr import CONSTANT, INPUT, Expr, toposort
+from chainrule.ops.convolution import CONV
 from chainrule.ops.elementwise import ELEMENTWISE
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.random import RANDOM_BITS
 from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE
+from chainrule.ops.sliding import WINDOWS
 
 __all__ = ["Work", "choose", "work_of"]
 
@@ -23,7 +26,7 @@ _PROGRAM = 5e4  # what compiling a program costs at least
 _COMPILED = 1.7e2  # and for each node
 _UNROLLED = 1.1e4  # and for each product of so many operations: its code is long
 _MANY = 1e6
-_FREE = frozenset({INPUT, CONSTANT, BROADCAST, RESHAPE, TRANSPOSE})
+_FREE = frozenset({INPUT, CONSTANT, BROADCAST, RESHAPE, TRANSPOSE, WINDOWS})
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ def work_of(outputs: Iterable[Expr]) -> Work:
         nodes += 1
         size = sum(s.size for s in node.outputs)
         words = max(node.outputs[0].dtype.itemsize // 4, 1)
-        if node.primitive is MATMUL:
-            operations = 2 * size * node.inputs[0].shape[-1]
+        if node.primitive in (MATMUL, CONV):
+            operations = 2 * size * _terms(node)
             flops += operations * words
             unrolled += operations >= _MANY
         elif node.primitive is RANDOM_BITS:
@@ -65,6 +68,11 @@ def work_of(outputs: Iterable[Expr]) -> Work:
         for i in (0, 1)
     )
     return Work(reference, cpu, _PROGRAM + _COMPILED * nodes + _UNROLLED * unrolled)
+
+
+def _terms(node: Expr) -> int:
+    """Of the sum that each element of a product is."""
+    return node.inputs[0].shape[-1] if node.primitive is MATMUL else math.prod(node.inputs[1].shape[:-1])
 
 
 def _most(node: Expr) -> int:

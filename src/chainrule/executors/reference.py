@@ -34,8 +34,7 @@ class Walk(Function):
         self, outputs: Sequence[Expr], inputs: Sequence[Expr], owned: Sequence[Expr] = (), delivered: int = 0
     ) -> None:
         order = toposort([*inputs, *outputs])
-        self.slot = {node: i for i, node in enumerate(order)}
-        operands = {node: _operands(node) for node in order}
+        self.slot, operands = {n: i for i, n in enumerate(order)}, {n: _operands(n) for n in order}
         used = {*outputs, *(x for xs in operands.values() for x in xs)}
         self.order = [n for n in order if n.primitive not in LEAVES and n in used]
         early = set(toposort(outputs[:delivered]))

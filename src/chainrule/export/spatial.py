@@ -76,8 +76,8 @@ def fold(e: Emitter, node: Node, y: str) -> str:
 
 
 def conv(e: Emitter, node: Node, x: str, w: str) -> str:
-    """Conv takes channels first, and neither gaps between elements nor negative borders: Pad and Slice make them.
-    In float64, for which onnxruntime has no kernel, windows are multiplied."""
+    """Conv takes channels first, and neither gaps between elements nor negative borders: Pad and Slice make
+    them. In float64, for which onnxruntime has no kernel, windows are multiplied."""
     meta, n, kernel = node.meta, node.ndim - 2, node.inputs[1]
     x = _bordered(e, node, x)
     if node.dtype == DTYPES["float64"]:

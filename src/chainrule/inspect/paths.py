@@ -12,10 +12,12 @@ from chainrule.errors import ConfigError
 from chainrule.graph.expr import CALL, ITEM, Expr, toposort
 from chainrule.graph.primitive import Primitive
 from chainrule.ops.convert import STOP_GRADIENT
+from chainrule.ops.convolution import CONV
 from chainrule.ops.elementwise import ELEMENTWISE, SIGN
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.reduce import CUMSUM, MAX, SUM
 from chainrule.ops.shape import BROADCAST, CONCAT, FLIP, PAD, RESHAPE, SLICE, TRANSPOSE
+from chainrule.ops.sliding import FOLD, WINDOWS
 from chainrule.spec import is_float
 
 __all__ = ["count_paths"]
@@ -63,7 +65,8 @@ def _differentiable(node: Expr) -> bool:
 def _arriving(node: Expr, before: list[Any]) -> Any:
     if node.primitive is CALL:
         body = node.meta["graph"]
-        return tuple(_counts(body.outputs, dict(zip(body.inputs, before, strict=True))))
+        found = _counts(body.outputs, dict(zip(body.inputs, before, strict=True)))
+        return found[0] if len(found) == 1 else tuple(found)
     if node.primitive is ITEM:
         return before[0][node.meta["index"]]
     if node.primitive in ELEMENTWISE:
@@ -92,12 +95,20 @@ def _reduced(x: Counts, *, axes: tuple[int, ...]) -> Counts:
     return np.asarray(x.sum(axes), object)
 
 
-_MOVING = (RESHAPE, TRANSPOSE, BROADCAST, SLICE, PAD, CONCAT, FLIP)
+def _conv(x: Counts, w: Counts, **meta: Any) -> Counts:
+    """As for a product, of what each window sees."""
+    add: Any = CONV.reference
+    found: Counts = add(x, np.ones(w.shape, object), **meta) + add(np.ones(x.shape, object), w, **meta)
+    return found
+
+
+_MOVING = (RESHAPE, TRANSPOSE, BROADCAST, SLICE, PAD, CONCAT, FLIP, WINDOWS, FOLD)
 
 _RULES: dict[Primitive, Callable[..., Counts]] = {
     **{p: p.reference for p in _MOVING if p.reference is not None},  # what moves elements moves their counts
     SUM: _reduced,
     MAX: _reduced,
     MATMUL: _matmul,
+    CONV: _conv,
     CUMSUM: _cumsum,
 }

@@ -90,8 +90,8 @@ LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         AveragePool, BatchNorm, Columns, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense, Dropout,
-        Embedding, Flatten, GaussianNoise, GlobalAveragePool, GlobalMaxPool, LayerNorm, MaxPool, Maxout, PReLU,
-        Parallel, Rescale, Residual, Sequential, Shared, TiedDense,
+        Embedding, Flatten, GaussianNoise, GlobalAveragePool, GlobalMaxPool, LayerNorm, MaxPool, Maxout,
+        PReLU, Parallel, Rescale, Residual, Sequential, Shared, TiedDense,
     )
 }  # fmt: skip
 """Every layer by the name under which a model file knows it: the closed table from which files are read."""

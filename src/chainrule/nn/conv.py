@@ -29,13 +29,14 @@ class Conv1D(Layer):
 
     W         (kernel, in/groups, filters)
     stride    places from one window to the next
-    padding   "valid" none; "same" so many zeros that there are ⌈length/stride⌉ places; a number of zeros on both
-              sides; ((before, after),), such as ((kernel − 1, 0),) for a causal convolution
+    padding   "valid" none; "same" so many zeros that there are ⌈length/stride⌉ places; a number of zeros on
+              both sides; ((before, after),), such as ((kernel − 1, 0),) for a causal convolution
     dilation  places from one element of a window to the next
     groups    parts of the channels that do not mix; it divides in and filters
     init      He's variance, 2/(kernel·in/groups), for what is followed by ReLU
 
-    ShapeError for sequences without a channel axis, for kernels that do not fit, for a changed number of channels.
+    ShapeError for sequences without a channel axis, for kernels that do not fit, for a changed number of
+    channels.
 
     >>> from chainrule import nn, ops
     >>> y, run = nn.trace(Conv1D(8, 3, padding="same"), ops.input("x", (5, 20, 4)), training=True)
@@ -64,7 +65,7 @@ class Conv1D(Layer):
 class Conv2D(Layer):
     """Convolution of images  y = x ∗ W + b.    x (batch, height, width, in) → y (batch, …, …, filters)
 
-    As :class:`Conv1D`, with one number or (along the height, along the width) for kernel, stride and dilation.
+    As :class:`Conv1D`, with one number or (along height, along width) for kernel, stride and dilation.
 
     W        (kernel, kernel, in/groups, filters)
     padding  "valid", "same", a number, (rows, columns), or ((top, bottom), (left, right))
@@ -96,8 +97,8 @@ class Conv2D(Layer):
 class ConvTranspose1D(Layer):
     """Transposed convolution of sequences: every element of x adds a filter to y, ``stride`` places apart.
 
-    x (batch, places, in) → y (batch, length, filters): :func:`chainrule.ops.conv_transpose`. It undoes the shape of
-    a :class:`Conv1D` with the same kernel, stride, padding and dilation.
+    x (batch, places, in) → y (batch, length, filters): :func:`chainrule.ops.conv_transpose`. It undoes the
+    shape of a :class:`Conv1D` with the same kernel, stride, padding and dilation.
 
     W        (kernel, filters/groups, in)
     padding  what is cut off:  length = (places − 1)·stride + (kernel − 1)·dilation + 1 − before − after;
@@ -131,8 +132,10 @@ class ConvTranspose1D(Layer):
 class ConvTranspose2D(Layer):
     """Transposed convolution of images: every element of x adds a filter to y, ``stride`` places apart.
 
-    x (batch, height, width, in) → y (batch, …, …, filters). As :class:`ConvTranspose1D`, with one number or (along
-    the height, along the width) for kernel, stride and dilation; W (kernel, kernel, filters/groups, in).
+    x (batch, height, width, in) → y (batch, …, …, filters). As :class:`ConvTranspose1D`, with one number or
+    (along the height, along the width) for kernel, stride and dilation.
+
+    W  (kernel, kernel, filters/groups, in)
 
     >>> from chainrule import nn, ops
     >>> up = ConvTranspose2D(8, 3, stride=2, padding="same")
@@ -179,7 +182,8 @@ def _prepared(layer: Convolution, x: Any, run: Run, axes: int) -> tuple[Expr, di
     need_inner_axes(layer, x, axes)
     if x.shape[-1] % layer.groups:
         raise ShapeError(
-            f"{type(layer).__name__}: groups={layer.groups} does not divide the {x.shape[-1]} channels of {x.shape}"
+            f"{type(layer).__name__}: groups={layer.groups} does not divide the {x.shape[-1]} channels of x, "
+            f"which has shape {x.shape}"
         )
     names = ("stride", "padding", "dilation", "groups")
     return x, {name: getattr(layer, name) for name in names}

@@ -39,7 +39,7 @@ def check_whole(owner: object, field: str, least: int = 1) -> None:
 
 
 def check_per_axis(owner: object, axes: int | None, *fields: str) -> None:
-    """A whole number of at least 1, or a tuple of one for each of ``axes`` (any number of them where None)."""
+    """A whole number of at least 1, or a tuple of one for each of ``axes`` (however many where None)."""
     for field in fields:
         value = getattr(owner, field)
         parts = value if isinstance(value, tuple) else (value,)

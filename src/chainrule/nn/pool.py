@@ -19,14 +19,15 @@ Padding = str | int | tuple[int | tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class MaxPool(Layer):
-    """The largest element of every window, in each channel.    x (batch, n…, channels) → y (batch, m…, channels)
+    """The largest element of every window, in each channel.   x (batch, n…, channels) → (batch, m…, channels)
 
-    Sequences (batch, length, channels) and images (batch, height, width, channels) alike. Of tied elements the
-    first receives the gradient.
+    Sequences (batch, length, channels) and images (batch, height, width, channels) alike. Of tied elements
+    the first receives the gradient.
 
     size     of a window: one number, or one for every axis
     stride   from one window to the next; None: the size, so that windows do not overlap
-    padding  "valid", "same", numbers as of :class:`Conv2D`; borders never win. What fills no window is left out
+    padding  "valid", "same", numbers as of :class:`Conv2D`; borders never win. What fills no window is left
+             out
 
     >>> from chainrule import nn, ops
     >>> nn.trace(MaxPool(2), ops.input("x", (5, 24, 24, 8)), training=True)[0].shape

@@ -1,14 +1,13 @@
 """Convolution, channels last; its transpose and both gradients are convolutions and products again.
 
-One primitive: strides on the output, gaps (``spread``) between the input's elements, dilation of the kernel, and
-borders that may be negative. The gradient by the input exchanges strides and gaps and turns the kernel around; the
-gradient by the kernel is a matrix product with the same windows that the forward product reads.
+One primitive: strides on the output, gaps (``spread``) between the input's elements, dilation of the kernel,
+and borders that may be negative. The gradient by the input exchanges strides and gaps and turns the kernel
+around; the gradient by the kernel is a matrix product with the same windows that the forward product reads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,10 @@ import numpy.typing as npt
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.graph.expr import Expr, apply
 from chainrule.graph.primitive import Primitive
-from chainrule.ops.linalg import MATMUL
 from chainrule.ops.samples import SAMPLES, case
-from chainrule.ops.shape import flip, pad, reshape, slice_axes, transpose
-from chainrule.ops.spatial import PaddingLike, PerAxis, padding_pairs, per_axis
-from chainrule.ops.sliding import strided_windows, windows
+from chainrule.ops.shape import transpose
+from chainrule.ops.spatial import PaddingLike, PerAxis, padding_pairs, per_axis, strided_windows
+from chainrule.ops.unrolled import bordered, cut, grouped, product, spans, turned, ungrouped, unrolled
 from chainrule.spec import Shape, Spec, is_float
 
 __all__ = ["conv", "conv_transpose"]
@@ -29,11 +27,6 @@ __all__ = ["conv", "conv_transpose"]
 Pairs = tuple[tuple[int, int], ...]
 
 # ------------------------------------------------------------------ shapes
-
-
-def _spans(sizes: Sequence[int], gaps: Sequence[int]) -> list[int]:
-    """Elements with gap − 1 zeros between them."""
-    return [(n - 1) * d + 1 if n else 0 for n, d in zip(sizes, gaps, strict=True)]
 
 
 def _infer(
@@ -51,97 +44,21 @@ def _infer(
         raise ShapeError(f"conv: strides, dilation, groups and kernel {w} are at least 1")
     if x.shape[-1] != w.shape[-2] * groups or w.shape[-1] % groups:
         raise ShapeError(
-            f"conv: x {x} has {x.shape[-1]} channels, w {w} in {groups} groups takes {w.shape[-2] * groups} and "
-            f"gives {w.shape[-1]}; w is (kernel…, in/groups, out), and groups divides both"
+            f"conv: x {x} has {x.shape[-1]} channels, w {w} in {groups} groups takes "
+            f"{w.shape[-2] * groups} and gives {w.shape[-1]}; w is (kernel…, in/groups, out), and groups "
+            "divides both"
         )
     if x.dtype != w.dtype or not is_float(x.dtype):
         raise DTypeError(f"conv: takes two arrays of one floating-point dtype, got {x} and {w}; use ops.cast")
-    space = _bordered(x.shape[1:-1], padding, spread)
-    spans = _spans(w.shape[:n], dilation)
-    if any(e > m for e, m in zip(spans, space, strict=True)):
+    space = bordered(x.shape[1:-1], padding, spread)
+    kernel = spans(w.shape[:n], dilation)
+    if any(e > m for e, m in zip(kernel, space, strict=True)):
         raise ShapeError(
-            f"conv: a kernel that spans {tuple(spans)} does not fit x {x} with borders, which is {tuple(space)} "
-            "large: pad more, or take a smaller kernel"
+            f"conv: a kernel that spans {tuple(kernel)} does not fit x {x}, which with its borders spans "
+            f"{tuple(space)}; pad more, or take a smaller kernel"
         )
-    counts = [(m - e) // s + 1 for m, e, s in zip(space, spans, strides, strict=True)]
+    counts = [(m - e) // s + 1 for m, e, s in zip(space, kernel, strides, strict=True)]
     return x.with_shape((x.shape[0], *counts, w.shape[-1]))
-
-
-def _bordered(space: Sequence[int], padding: Pairs, spread: Sequence[int]) -> list[int]:
-    return [m + a + b for m, (a, b) in zip(_spans(space, spread), padding, strict=True)]
-
-
-def _cut(space: Sequence[int], padding: Pairs, spread: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Where to slice, after zeros were added, so that negative borders take elements away."""
-    widened = [(max(a, 0), max(b, 0)) for a, b in padding]
-    full = _bordered(space, tuple(widened), spread)
-    starts = [max(-a, 0) for a, _ in padding]
-    return starts, [m - max(-b, 0) for m, (_, b) in zip(full, padding, strict=True)]
-
-
-# ------------------------------------------------------------------ as a matrix product
-
-
-def border(x: Expr, padding: Pairs, spread: Shape) -> Expr:
-    """Zeros between the elements of the inner axes and around them; negative borders take elements away."""
-    before = [0, *(max(a, 0) for a, _ in padding), 0]
-    after = [0, *(max(b, 0) for _, b in padding), 0]
-    starts, stops = _cut(x.shape[1:-1], padding, spread)
-    if any(before) or any(after) or any(s > 1 for s in spread):
-        x = pad(x, before, after, [0, *(s - 1 for s in spread), 0])
-    if any(starts) or stops != list(x.shape[1:-1]):
-        x = slice_axes(x, [0, *starts, 0], [x.shape[0], *stops, x.shape[-1]], (1,) * x.ndim)
-    return x
-
-
-def unrolled(
-    x: Expr, kernel: Shape, *, strides: Shape, padding: Pairs, dilation: Shape, spread: Shape, groups: int
-) -> Expr:
-    """What a kernel sees at every place:  (groups, batch·places, kernel·channels/groups)."""
-    seen = windows(border(x, padding, spread), kernel, strides, dilation)
-    n, channels = len(kernel), x.shape[-1] // groups
-    rows = math.prod(seen.shape[: n + 1])
-    if groups == 1:
-        return reshape(seen, (1, rows, math.prod(kernel) * channels))
-    split = reshape(seen, (*seen.shape[:-1], groups, channels))
-    order = [2 * n + 1, *range(2 * n + 1), 2 * n + 2]
-    return reshape(transpose(split, order), (groups, rows, math.prod(kernel) * channels))
-
-
-def grouped(y: Expr, groups: int) -> Expr:
-    """(…, channels) → (groups, rows, channels/groups)"""
-    channels = y.shape[-1] // groups
-    rows = reshape(y, (math.prod(y.shape[:-1]), groups, channels))
-    return reshape(rows, (1, *rows.shape[::2])) if groups == 1 else transpose(rows, (1, 0, 2))
-
-
-def ungrouped(y: Expr, lead: Shape) -> Expr:
-    """(groups, rows, channels/groups) → (…, channels)"""
-    groups, _, channels = y.shape
-    return reshape(y if groups == 1 else transpose(y, (1, 0, 2)), (*lead, groups * channels))
-
-
-def product(a: Expr, b: Expr) -> Expr:
-    """a b for every group; of one group a product of two matrices."""
-    if a.shape[0] > 1:
-        return apply(MATMUL, a, b)
-    y = apply(MATMUL, reshape(a, a.shape[1:]), reshape(b, b.shape[1:]))
-    return reshape(y, (1, *y.shape))
-
-
-def as_product(y: Expr, x: Expr, w: Expr, **meta: Any) -> Expr:
-    """The same as y = conv(x, w), as a matrix product with every window as a row."""
-    seen = unrolled(x, w.shape[:-2], **meta)
-    return ungrouped(product(seen, grouped(w, meta["groups"])), y.shape[:-1])
-
-
-def turned(w: Expr, groups: int) -> Expr:
-    """The kernel of the transposed convolution: turned around, inputs and outputs of each group exchanged."""
-    kernel, n = w.shape[:-2], w.ndim - 2
-    w = flip(w, range(n))
-    split = reshape(w, (*kernel, w.shape[-2], groups, w.shape[-1] // groups))
-    order = [*range(n), n + 2, n + 1, n]
-    return reshape(transpose(split, order), (*kernel, split.shape[-1], groups * w.shape[-2]))
 
 
 # ------------------------------------------------------------------ gradients
@@ -152,36 +69,44 @@ def _back(
 ) -> Pairs:
     """The borders with which the transposed convolution gives back ``space`` elements."""
     found = []
-    sizes = (_spans(space, spread), _spans(places, strides), _spans(kernel, dilation), padding)
+    sizes = (spans(space, spread), spans(places, strides), spans(kernel, dilation), padding)
     for n, m, k, (before, _) in zip(*sizes, strict=True):
         found.append((k - 1 - before, n + before - m))
     return tuple(found)
 
 
 def _vjp(
-    g: Expr, y: Expr, x: Expr, w: Expr, *, strides: Shape, padding: Pairs, dilation: Shape, spread: Shape, groups: int
+    g: Expr, y: Expr, x: Expr, w: Expr, *, strides: Shape, padding: Pairs, dilation: Shape, spread: Shape,
+    groups: int,
 ) -> tuple[Expr, Expr]:  # fmt: skip
     """∂x: the transposed convolution of g;  ∂w: what the kernel saw, transposed, times g."""
-    meta = {"strides": strides, "padding": padding, "dilation": dilation, "spread": spread, "groups": groups}
+    meta: dict[str, Any] = {
+        "strides": strides,
+        "padding": padding,
+        "dilation": dilation,
+        "spread": spread,
+        "groups": groups,
+    }
     kernel = w.shape[:-2]
     back = _back(x.shape[1:-1], y.shape[1:-1], kernel, strides, padding, dilation, spread)
     gx = apply(
-        CONV, g, turned(w, groups), strides=spread, padding=back, dilation=dilation, spread=strides, groups=groups
+        CONV, g, turned(w, groups), strides=spread, padding=back, dilation=dilation, spread=strides,
+        groups=groups,
     )  # fmt: skip
     gw = product(transpose(unrolled(x, kernel, **meta)), grouped(g, groups))
     return gx, ungrouped(gw, w.shape[:-1])
 
 
 def _reference(
-    x: npt.NDArray[Any], w: npt.NDArray[Any], *, strides: Shape, padding: Pairs, dilation: Shape, spread: Shape,
-    groups: int,
+    x: npt.NDArray[Any], w: npt.NDArray[Any], *, strides: Shape, padding: Pairs, dilation: Shape,
+    spread: Shape, groups: int,
 ) -> npt.NDArray[Any]:  # fmt: skip
     """Every window as a row of a matrix, for each group."""
     kernel, channels = w.shape[:-2], w.shape[-2]
-    starts, stops = _cut(x.shape[1:-1], padding, spread)
+    starts, stops = cut(x.shape[1:-1], padding, spread)
     widened = tuple((max(a, 0), max(b, 0)) for a, b in padding)
-    wide = np.zeros((x.shape[0], *_bordered(x.shape[1:-1], widened, spread), x.shape[-1]), x.dtype)
-    sizes = zip(widened, _spans(x.shape[1:-1], spread), spread, strict=True)
+    wide = np.zeros((x.shape[0], *bordered(x.shape[1:-1], widened, spread), x.shape[-1]), x.dtype)
+    sizes = zip(widened, spans(x.shape[1:-1], spread), spread, strict=True)
     wide[(slice(None), *(slice(a, a + n, s) for (a, _), n, s in sizes))] = x
     wide = wide[(slice(None), *map(slice, starts, stops))]
     seen = strided_windows(wide, first=1, sizes=kernel, strides=strides, dilations=dilation)
@@ -229,13 +154,13 @@ def conv(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> Expr:
-    """yₒ[i] = Σₖ Σ_c x_c[i·stride + k·dilation − before] w_co[k]: cross-correlation, as everywhere in the field.
+    """yₒ[i] = Σₖ Σ_c x_c[i·stride + k·dilation − before] w_co[k]: what the field calls a convolution.
 
     x (batch, length, in) or (batch, height, width, in); w (kernel…, in/groups, out) → (batch, places…, out)
 
     stride, dilation  one number, or one for every axis
-    padding           zeros around x: "valid" none; "same" so many that there are ⌈n/stride⌉ places, of an odd
-                      number the larger half behind; a number; one for every axis, or (before, after)
+    padding           zeros around x: "valid" none; "same" so many that there are ⌈n/stride⌉ places, of an
+                      odd number the larger half behind; a number; one for every axis, or (before, after)
     groups            channels are split into so many parts that do not mix; as many as channels: depthwise
 
     ShapeError where shapes do not fit.
@@ -264,8 +189,8 @@ def conv_transpose(
 ) -> Expr:
     """The transposed convolution: every element of x adds a kernel to y, ``stride`` places apart.
 
-    x (batch, places…, in); w (kernel…, out/groups, in) → (batch, n…, out). It is the gradient by its input of the
-    ``conv`` with the same arguments, which takes ``out`` channels to ``in``.
+    x (batch, places…, in); w (kernel…, out/groups, in) → (batch, n…, out). It is the gradient by its input of
+    the ``conv`` with the same arguments, which takes ``out`` channels to ``in``.
 
     padding  what is cut off:  n = (places − 1)·stride + (kernel − 1)·dilation + 1 − before − after;
              "same": so much that n = places·stride
@@ -283,27 +208,28 @@ def conv_transpose(
             f"conv_transpose: x {x.spec} has {x.shape[-1]} channels, w {w.spec} in {groups} groups takes "
             f"{w.shape[-1]}; w is (kernel…, out/groups, in), and groups divides both"
         )
-    spans, kernels = _spans(x.shape[1:-1], strides), _spans(w.shape[:n], dilations)
+    places, kernels = spans(x.shape[1:-1], strides), spans(w.shape[:n], dilations)
     if padding == "same":
         borders: Pairs = tuple(
             ((e := max(k - s, 0)) // 2, k - s - e // 2) for k, s in zip(kernels, strides, strict=True)
         )
     else:
         borders = padding_pairs("conv_transpose", padding, x.shape[1:-1], w.shape[:n], strides, dilations)
-    sizes = zip(spans, kernels, borders, strict=True)
+    sizes = zip(places, kernels, borders, strict=True)
     if any(m + k - 1 - a - b < 1 for m, k, (a, b) in sizes):
         raise ShapeError(f"conv_transpose: padding {borders} leaves nothing of {x.spec} under {w.spec}")
     back = tuple((k - 1 - a, k - 1 - b) for k, (a, b) in zip(kernels, borders, strict=True))
     return apply(
-        CONV, x, turned(w, groups), strides=(1,) * n, padding=back, dilation=dilations, spread=strides, groups=groups
+        CONV, x, turned(w, groups), strides=(1,) * n, padding=back, dilation=dilations, spread=strides,
+        groups=groups,
     )  # fmt: skip
 
 
 def _inner_axes(operation: str, x: Expr, w: Expr) -> int:
     if x.ndim < 3 or w.ndim != x.ndim:
         raise ShapeError(
-            f"{operation}: x {x.spec} and w {w.spec} do not fit: (batch, length, channels) takes a kernel of three "
-            "axes, (batch, height, width, channels) one of four; images of one channel need an axis for it: "
-            "x[..., None]"
+            f"{operation}: x {x.spec} and w {w.spec} do not fit: (batch, length, channels) takes a kernel of "
+            "three axes, (batch, height, width, channels) one of four; images of one channel need an axis "
+            "for it: x[..., None]"
         )
     return x.ndim - 2

@@ -12,8 +12,8 @@ from chainrule.ops.convert import cast
 from chainrule.ops.elementwise import equal, where, zeros_like
 from chainrule.ops.reduce import argmax, max, sum
 from chainrule.ops.shape import broadcast, expand, pad
-from chainrule.ops.spatial import PaddingLike, PerAxis, padding_pairs, per_axis
-from chainrule.ops.sliding import fold, strided_windows, windows
+from chainrule.ops.sliding import fold, windows
+from chainrule.ops.spatial import PaddingLike, PerAxis, padding_pairs, per_axis, strided_windows
 from chainrule.spec import Shape, is_float
 
 __all__ = ["average_pool", "max_pool"]
@@ -24,9 +24,10 @@ Pairs = tuple[tuple[int, int], ...]
 def max_pool(
     x: Expr, size: PerAxis, *, stride: PerAxis | None = None, padding: PaddingLike = "valid"
 ) -> Expr:
-    """y[i] = max over k of x[i·stride + k − before], in every channel.   x (batch, n…, channels) → (batch, m…, channels)
+    """y[i] = max over k of x[i·stride + k − before], in every channel.
 
-    Of tied elements the first receives the gradient; NaN passes. Borders never win: they count as −∞.
+    x (batch, n…, channels) → (batch, m…, channels). Of tied elements the first receives the
+    gradient; NaN passes. Borders never win: they count as −∞.
 
     size     of a window: one number, or one for every axis
     stride   the size, unless given
@@ -102,8 +103,8 @@ def _prepared(
     borders = padding_pairs(operation, padding, space, sizes, strides, (1,) * n)
     if any(m + a + b < k for m, (a, b), k in zip(space, borders, sizes, strict=True)):
         raise ShapeError(
-            f"{operation}: windows of {sizes} do not fit {x.spec} with borders {borders}; take smaller ones, or "
-            'padding="same"'
+            f"{operation}: windows of {sizes} do not fit {x.spec} with borders {borders}; take smaller ones, "
+            'or padding="same"'
         )
     if any(k <= p for pair, k in zip(borders, sizes, strict=True) for p in pair):
         raise ShapeError(f"{operation}: borders {borders} must be smaller than the windows {sizes}")

@@ -12,6 +12,7 @@ from chainrule.errors import DTypeError, ShapeError
 from chainrule.graph.expr import Expr, apply
 from chainrule.graph.primitive import Primitive
 from chainrule.ops.samples import SAMPLES, case
+from chainrule.ops.spatial import strided_windows
 from chainrule.spec import DTYPES, Shape, Spec
 
 __all__ = ["fold", "windows"]
@@ -66,20 +67,6 @@ def _check(operation: str, x: Spec, first: int, sizes: Shape, strides: Shape, di
             f"{operation}: sizes, strides and dilations are at least 1, got {sizes}, {strides}, {dilations} "
             f"for {x}"
         )
-
-
-def strided_windows(
-    x: npt.NDArray[Any], *, first: int, sizes: Shape, strides: Shape, dilations: Shape
-) -> npt.NDArray[Any]:
-    """A view of x; it may not be written."""
-    spec = Spec(x.shape, x.dtype)
-    shape = _infer_windows(spec, first=first, sizes=sizes, strides=strides, dilations=dilations).shape
-    end = first + len(sizes)
-    own = x.strides[first:end]
-    steps = [n * s for n, s in zip(own, strides, strict=True)]
-    inner = [n * d for n, d in zip(own, dilations, strict=True)]
-    places = (*x.strides[:first], *steps, *inner, *x.strides[end:])
-    return np.lib.stride_tricks.as_strided(x, shape, places, writeable=False)
 
 
 def _fold(
@@ -137,7 +124,8 @@ def windows(
 ) -> Expr:
     """y[…, i, …, k, …] = x[…, i·stride + k·dilation, …]: windows over the axes from ``first`` on.
 
-    x (batch, n…, channels) → (batch, count…, size…, channels),  count = ⌊(n − (size−1)·dilation − 1)/stride⌋ + 1
+    x (batch, n…, channels) → (batch, count…, size…, channels)
+    count = ⌊(n − (size − 1)·dilation − 1)/stride⌋ + 1
 
     ShapeError where a window does not fit.
 

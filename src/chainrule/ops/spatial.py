@@ -1,4 +1,4 @@
-"""Sizes, strides and borders of windows, as people write them."""
+"""Windows of arrays; and their sizes, strides and borders as people write them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from chainrule.errors import ConfigError
 from chainrule.spec import Shape
 
-__all__ = ["PaddingLike", "PerAxis", "padding_pairs", "per_axis"]
+__all__ = ["PaddingLike", "PerAxis", "padding_pairs", "per_axis", "strided_windows"]
 
 PerAxis = int | Sequence[int]
 """One number for all axes, or one for each."""
@@ -19,7 +20,7 @@ PaddingLike = str | int | Sequence[int | tuple[int, int]]
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least
 
 
 def per_axis(what: str, value: PerAxis, n: int, least: int = 1) -> Shape:
@@ -35,7 +36,7 @@ def per_axis(what: str, value: PerAxis, n: int, least: int = 1) -> Shape:
 def padding_pairs(
     operation: str, padding: PaddingLike, space: Shape, kernel: Shape, strides: Shape, dilations: Shape
 ) -> tuple[tuple[int, int], ...]:
-    """(before, after) for every axis. "same" gives ⌈n/stride⌉ places; of an odd border the larger half is behind."""
+    """(before, after) for every axis. "same": ⌈n/stride⌉ places, of an odd border the larger half behind."""
     n = len(space)
     if padding == "valid":
         return ((0, 0),) * n
@@ -52,4 +53,18 @@ def padding_pairs(
             f'{operation}: padding is "valid", "same", a whole number, or for each of {n} axes a number or '
             f"(before, after), got {padding!r}"
         )
-    return tuple((int(a), int(b)) for a, b in pairs)  # type: ignore[arg-type]
+    return tuple((int(a), int(b)) for a, b in pairs)
+
+
+def strided_windows(
+    x: npt.NDArray[Any], *, first: int, sizes: Shape, strides: Shape, dilations: Shape
+) -> npt.NDArray[Any]:
+    """y[…, i, …, k, …] = x[…, i·stride + k·dilation, …] as a view of x, which may not be written."""
+    end = first + len(sizes)
+    own, metas = x.strides[first:end], (x.shape[first:end], sizes, strides, dilations)
+    counts = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(*metas, strict=True)]
+    steps = [n * s for n, s in zip(own, strides, strict=True)]
+    inner = [n * d for n, d in zip(own, dilations, strict=True)]
+    shape = (*x.shape[:first], *counts, *sizes, *x.shape[end:])
+    places = (*x.strides[:first], *steps, *inner, *x.strides[end:])
+    return np.lib.stride_tricks.as_strided(x, shape, places, writeable=False)

@@ -1,18 +1,21 @@
 """Convolutions and folded windows in terms of what there are kernels for: views, borders, sums and products.
 
-A convolution becomes a matrix product whose rows are the windows, which are copied side by side once and serve the
-gradient by the kernel too. What windows add up to is a sum of shifted slices, one axis after the other.
+A convolution becomes a matrix product whose rows are the windows, which are copied side by side once and
+serve the gradient by the kernel too. What windows add up to is a sum of shifted slices, axis after axis.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 
 from chainrule.graph.expr import Expr, rebuild, toposort
 from chainrule.graph.origin import scope
-from chainrule.ops.convolution import CONV, as_product
+from chainrule.ops.convolution import CONV
 from chainrule.ops.shape import pad, reshape, slice_axes, transpose
 from chainrule.ops.sliding import FOLD
+from chainrule.ops.unrolled import as_product
 from chainrule.spec import Shape
 
 __all__ = ["UNROLLED", "unroll"]
@@ -52,14 +55,13 @@ def _folded_axis(y: Expr, place: int, within: int, n: int, stride: int, dilation
     before[place], between[place] = shift, stride - 1
     after[place] = n - (count - 1) * stride - 1
     wide = pad(y, before, after, between)
-    total: Expr | None = None
+    parts = []
     for k in range(size):
         starts, stops = [0] * y.ndim, list(wide.shape)
         starts[place], stops[place] = shift - k * dilation, shift - k * dilation + n
         starts[within], stops[within] = k, k + 1
-        part = slice_axes(wide, starts, stops, (1,) * y.ndim)
-        total = part if total is None else total + part
-    assert total is not None  # a window has at least one element
+        parts.append(slice_axes(wide, starts, stops, (1,) * y.ndim))
+    total = functools.reduce(operator.add, parts)
     return reshape(total, (*y.shape[:place], n, *y.shape[place + 1 : within], *y.shape[within + 1 :]))
 
 
