@@ -1,4 +1,4 @@
-"""Convolution and pooling: by their sums, at ties and borders, in networks that learn, and what is refused."""
+"""Convolution and pooling: by their sums, at ties and borders; networks that learn; what is refused."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_the_signal_keeps_its_size_through_a_transposed_convolution():
 def stripes(n, seed=0):
     """Images of noise with a horizontal or a vertical stripe at a random place."""
     rng = RNG(seed)
-    x, y = rng.normal(size=(n, 9, 9, 1)) * 0.3, np.arange(n) % 2
+    x, y = rng.normal(size=(n, 9, 9, 1)) * 0.2, np.arange(n) % 2
     for image, kind in zip(x, y, strict=True):
         place = rng.integers(1, 8)
         image[(slice(None), place) if kind else (place, slice(None))] += 1
@@ -174,8 +174,8 @@ def stripes(n, seed=0):
 
 def striped_network():
     return Network(
-        nn.Conv2D(6), nn.BatchNorm(), ops.relu, nn.MaxPool(2), nn.Conv2D(5, 2), ops.relu,
-        nn.GlobalAveragePool(), nn.Dense(2), seed=0,
+        nn.Conv2D(8, 5), nn.BatchNorm(), ops.relu, nn.MaxPool(2), nn.Conv2D(8, 2), ops.relu,
+        nn.GlobalMaxPool(), nn.Dense(2), seed=0,
     )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def test_a_small_network_learns_wherever_the_stripe_is(executor):
     net, (x, y) = striped_network(), stripes(200)
     net.fit(x, y, epochs=12, batch_size=20, optimizer=optim.Adam(0.01), executor=executor, verbose=0)
     far, kinds = stripes(100, seed=1)
-    assert (net.predict(far) == kinds).mean() >= 0.95
+    assert (net.predict(far) == kinds).mean() >= 0.98
 
 
 def test_executors_train_alike_and_threads_change_no_bit():

@@ -143,7 +143,7 @@ def _convolved(draws: random.Random, _: int) -> list[Step]:
         conv = nn.Conv2D(2 * draws.randint(1, 4), draws.randint(1, 2), groups=draws.choice([1, 2]))
         body, back = [Unflatten((4, 3, 2)), conv, pool], nn.ConvTranspose2D(draws.randint(1, 4), 2)
     end = draws.choice([nn.Flatten(), nn.GlobalAveragePool(), nn.GlobalMaxPool()])
-    return [dense(draws, 24), *body, *activation(draws), back, end]
+    return [nn.Flatten(), dense(draws, 24), *body, *activation(draws), back, end]
 
 
 BLOCKS: tuple[Callable[[random.Random, int], list[Step]], ...] = (
