@@ -34,13 +34,15 @@ class ActivityPenalty(nn.Layer):
 
 
 @dataclass(frozen=True)
-class Unflatten(nn.Layer):
-    """Units as a sequence or an image of channels."""
+class AsImage(nn.Layer):
+    """What ``body`` makes of the units as a sequence or an image of channels, for every place of x."""
 
     shape: tuple[int, ...]
+    body: nn.Layer
 
     def __call__(self, x: Any, run: nn.Run) -> Expr:
-        return reshape(x, (x.shape[0], *self.shape))
+        y = run.apply("body", self.body, reshape(x, (-1, *self.shape)))
+        return reshape(y, (*x.shape[:-1], y.shape[-1]))
 
 
 def activation(draws: random.Random) -> list[Step]:
@@ -135,15 +137,16 @@ def _penalised(draws: random.Random, _: int) -> list[Step]:
 def _convolved(draws: random.Random, _: int) -> list[Step]:
     """Units as a sequence or as an image, convolved, pooled, spread out and flattened again."""
     if draws.random() < 0.5:
-        pool = draws.choice([nn.MaxPool(2), nn.AveragePool(3, 2, "same"), nn.MaxPool(3, 1, 1)])
-        body: list[Step] = [Unflatten((6, 4)), nn.Conv1D(draws.randint(1, 9), 3, padding="same"), pool]
+        shape: tuple[int, ...] = (6, 4)
+        conv: Step = nn.Conv1D(draws.randint(1, 9), 3, padding="same")
+        pool: Step = draws.choice([nn.MaxPool(2), nn.AveragePool(3, 2, "same"), nn.MaxPool(3, 1, 1)])
         back: Step = nn.ConvTranspose1D(draws.randint(1, 5), draws.randint(1, 3), draws.randint(1, 2))
     else:
-        pool = draws.choice([nn.MaxPool(2, padding="same"), nn.AveragePool(2), nn.MaxPool((3, 2), 1)])
+        shape, back = (4, 3, 2), nn.ConvTranspose2D(draws.randint(1, 4), 2)
         conv = nn.Conv2D(2 * draws.randint(1, 4), draws.randint(1, 2), groups=draws.choice([1, 2]))
-        body, back = [Unflatten((4, 3, 2)), conv, pool], nn.ConvTranspose2D(draws.randint(1, 4), 2)
+        pool = draws.choice([nn.MaxPool(2, padding="same"), nn.AveragePool(2), nn.MaxPool((3, 2), 1)])
     end = draws.choice([nn.Flatten(), nn.GlobalAveragePool(), nn.GlobalMaxPool()])
-    return [nn.Flatten(), dense(draws, 24), *body, *activation(draws), back, end]
+    return [dense(draws, 24), AsImage(shape, nn.sequential(conv, pool, *activation(draws), back, end))]
 
 
 BLOCKS: tuple[Callable[[random.Random, int], list[Step]], ...] = (
