@@ -164,3 +164,15 @@ def test_damaged_files_are_refused(tmp_path):
         path.write_bytes(broken)
         with pytest.raises(ModelFileError):
             load_torch_state(small(), path)
+
+
+def test_kernels_have_their_last_axes_first_and_come_back():
+    net = Network(nn.Conv2D(5, (2, 3)), nn.ConvTranspose2D(4, 2), seed=0).build(6, 7, 3)
+    found = to_torch_state(net)
+    assert found["0.weight"].shape == (5, 3, 2, 3)
+    assert found["1.weight"].shape == (5, 4, 2, 2)
+    np.testing.assert_array_equal(found["0.weight"], np.einsum("hwio->oihw", net["conv2d_0/W"]))
+    other = Network(nn.Conv2D(5, (2, 3)), nn.ConvTranspose2D(4, 2), seed=1).build(6, 7, 3)
+    load_torch_state(other, found)
+    for name, value in net.state.items():
+        np.testing.assert_array_equal(other[name], value)

@@ -4,6 +4,7 @@
 layer          ours                                   PyTorch's
 =============  =====================================  =====================================
 Dense, Maxout  ``W`` (in, out), ``b``                 ``weight`` (out, in), ``bias``
+Conv…          ``W`` (kernel…, in, out), ``b``        ``weight`` (out, in, kernel…), ``bias``
 Embedding      ``W`` (categories, units)              ``weight``, the same
 BatchNorm      ``scale``, ``offset``,                 ``weight``, ``bias``,
                ``mean``, ``variance``                 ``running_mean``, ``running_var``
@@ -115,7 +116,7 @@ def load_torch_state(
                 f"{' (PyTorch keeps weights as (out, in))' if expected != shape else ''}; nothing was loaded"
             )
     for ours, value in found.items():
-        net[ours] = _turned(value, model, ours).reshape(net.state[ours].shape)
+        net[ours] = _turned(value, model, ours, back=True).reshape(net.state[ours].shape)
 
 
 def _built(net: _Stateful) -> Model:
@@ -127,13 +128,16 @@ def _built(net: _Stateful) -> Model:
 # ------------------------------------------------------------------ arrays
 
 
-def _turned(value: Array, model: Model, name: str) -> Array:
-    """From our form to theirs, and back: a product's matrix is transposed, a shared slope has an axis."""
+def _turned(value: Array, model: Model, name: str, *, back: bool = False) -> Array:
+    """From our form to theirs, or ``back``: a product's matrix is transposed, a kernel's last two axes come
+    first, a shared slope has an axis."""
     declared = model.parameters.get(name)
     if declared is None:
         return value
-    if name.rpartition("/")[2] == "W" and declared.role == "weight" and value.ndim == 2:
-        return np.ascontiguousarray(value.T)
+    if name.rpartition("/")[2] == "W" and declared.role == "weight" and value.ndim >= 2:
+        n = value.ndim - 2
+        order = (*range(2, n + 2), 1, 0) if back else (n + 1, n, *range(n))
+        return np.ascontiguousarray(value.transpose(order))
     return value.reshape(1) if value.ndim == 0 and name.rpartition("/")[2] == "slope" else value
 
 
