@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.errors import ConfigError, ShapeError
 from chainrule.graph.expr import Expr
@@ -22,7 +23,74 @@ Padding = str | int | tuple[int | tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Conv1D(Layer):
+class _Convolution(Layer):
+    """What the four have in common; the fields are told in :class:`Conv1D`.
+
+    axes    between batch and channels
+    """
+
+    filters: int
+    kernel: Whole = 3
+    stride: Whole = 1
+    padding: Padding = "valid"
+    dilation: Whole = 1
+    groups: int = 1
+    init: Init = HeNormal()
+    bias: bool = True
+    bias_init: Init = Zeros()
+
+    axes: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        check_whole(self, "filters")
+        check_per_axis(self, self.axes, "kernel", "stride", "dilation")
+        check_padding(self, self.axes)
+        check_whole(self, "groups")
+        check_flag(self, "bias")
+        check_init(self, "init", "bias_init")
+        if self.filters % self.groups:
+            raise ConfigError(
+                f"{type(self).__name__}: groups={self.groups} does not divide filters={self.filters}"
+            )
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = floating(self, x, run.dtype)
+        need_inner_axes(self, x, self.axes)
+        if x.shape[-1] % self.groups:
+            raise ShapeError(
+                f"{type(self).__name__}: groups={self.groups} does not divide the {x.shape[-1]} channels of "
+                f"x, which has shape {x.shape}"
+            )
+        names = ("stride", "padding", "dilation", "groups")
+        y = self._linear(x, run, {name: getattr(self, name) for name in names})
+        return y + run.parameter("b", (self.filters,), self.bias_init, role="bias") if self.bias else y
+
+    @abstractmethod
+    def _linear(self, x: Expr, run: Run, options: dict[str, Any]) -> Expr:
+        """y without the bias."""
+
+
+@dataclass(frozen=True)
+class _Conv(_Convolution):
+    def _linear(self, x: Expr, run: Run, options: dict[str, Any]) -> Expr:
+        kernel, inputs = per_axis("kernel", self.kernel, self.axes), x.shape[-1] // self.groups
+        places = math.prod(kernel)
+        fan = places * inputs, places * self.filters // self.groups
+        return conv(x, run.parameter("W", (*kernel, inputs, self.filters), self.init, fan=fan), **options)
+
+
+@dataclass(frozen=True)
+class _ConvTranspose(_Convolution):
+    def _linear(self, x: Expr, run: Run, options: dict[str, Any]) -> Expr:
+        kernel, outputs = per_axis("kernel", self.kernel, self.axes), self.filters // self.groups
+        places, apart = math.prod(kernel), math.prod(per_axis("stride", self.stride, self.axes))
+        terms = max(places * x.shape[-1] // self.groups // apart, 1)  # of the sum that an element of y is
+        W = run.parameter("W", (*kernel, outputs, x.shape[-1]), self.init, fan=(terms, places * outputs))
+        return conv_transpose(x, W, **options)
+
+
+@dataclass(frozen=True)
+class Conv1D(_Conv):
     """Convolution of sequences  y = x ∗ W + b.    x (batch, length, in) → y (batch, places, filters)
 
     Every filter sees ``kernel`` neighbours of all channels of its group at once: :func:`chainrule.ops.conv`.
@@ -44,25 +112,11 @@ class Conv1D(Layer):
     ((5, 20, 8), (3, 4, 8), (12, 24))
     """
 
-    filters: int
-    kernel: Whole = 3
-    stride: Whole = 1
-    padding: Padding = "valid"
-    dilation: Whole = 1
-    groups: int = 1
-    init: Init = HeNormal()
-    bias: bool = True
-    bias_init: Init = Zeros()
-
-    def __post_init__(self) -> None:
-        _check(self, 1)
-
-    def __call__(self, x: Any, run: Run) -> Expr:
-        return _convolved(self, x, run, 1)
+    axes = 1
 
 
 @dataclass(frozen=True)
-class Conv2D(Layer):
+class Conv2D(_Conv):
     """Convolution of images  y = x ∗ W + b.    x (batch, height, width, in) → y (batch, …, …, filters)
 
     As :class:`Conv1D`, with one number or (along height, along width) for kernel, stride and dilation.
@@ -76,25 +130,11 @@ class Conv2D(Layer):
     ((64, 26, 26, 32), (3, 3, 1, 32))
     """
 
-    filters: int
-    kernel: Whole = 3
-    stride: Whole = 1
-    padding: Padding = "valid"
-    dilation: Whole = 1
-    groups: int = 1
-    init: Init = HeNormal()
-    bias: bool = True
-    bias_init: Init = Zeros()
-
-    def __post_init__(self) -> None:
-        _check(self, 2)
-
-    def __call__(self, x: Any, run: Run) -> Expr:
-        return _convolved(self, x, run, 2)
+    axes = 2
 
 
 @dataclass(frozen=True)
-class ConvTranspose1D(Layer):
+class ConvTranspose1D(_ConvTranspose):
     """Transposed convolution of sequences: every element of x adds a filter to y, ``stride`` places apart.
 
     x (batch, places, in) → y (batch, length, filters): :func:`chainrule.ops.conv_transpose`. It undoes the
@@ -111,25 +151,11 @@ class ConvTranspose1D(Layer):
     ((5, 22, 8), (4, 8, 6), (12, 32))
     """
 
-    filters: int
-    kernel: Whole = 3
-    stride: Whole = 1
-    padding: Padding = "valid"
-    dilation: Whole = 1
-    groups: int = 1
-    init: Init = HeNormal()
-    bias: bool = True
-    bias_init: Init = Zeros()
-
-    def __post_init__(self) -> None:
-        _check(self, 1)
-
-    def __call__(self, x: Any, run: Run) -> Expr:
-        return _spread_out(self, x, run, 1)
+    axes = 1
 
 
 @dataclass(frozen=True)
-class ConvTranspose2D(Layer):
+class ConvTranspose2D(_ConvTranspose):
     """Transposed convolution of images: every element of x adds a filter to y, ``stride`` places apart.
 
     x (batch, height, width, in) → y (batch, …, …, filters). As :class:`ConvTranspose1D`, with one number or
@@ -143,73 +169,4 @@ class ConvTranspose2D(Layer):
     (5, 14, 14, 8)
     """
 
-    filters: int
-    kernel: Whole = 3
-    stride: Whole = 1
-    padding: Padding = "valid"
-    dilation: Whole = 1
-    groups: int = 1
-    init: Init = HeNormal()
-    bias: bool = True
-    bias_init: Init = Zeros()
-
-    def __post_init__(self) -> None:
-        _check(self, 2)
-
-    def __call__(self, x: Any, run: Run) -> Expr:
-        return _spread_out(self, x, run, 2)
-
-
-Convolution = Conv1D | Conv2D | ConvTranspose1D | ConvTranspose2D
-
-
-def _check(layer: Convolution, axes: int) -> None:
-    check_whole(layer, "filters")
-    check_per_axis(layer, axes, "kernel", "stride", "dilation")
-    check_padding(layer, axes)
-    check_whole(layer, "groups")
-    check_flag(layer, "bias")
-    check_init(layer, "init", "bias_init")
-    if layer.filters % layer.groups:
-        raise ConfigError(
-            f"{type(layer).__name__}: groups={layer.groups} does not divide filters={layer.filters}"
-        )
-
-
-def _prepared(layer: Convolution, x: Any, run: Run, axes: int) -> tuple[Expr, dict[str, Any]]:
-    """x in the run's dtype, and the arguments of the operation."""
-    x = floating(layer, x, run.dtype)
-    need_inner_axes(layer, x, axes)
-    if x.shape[-1] % layer.groups:
-        raise ShapeError(
-            f"{type(layer).__name__}: groups={layer.groups} does not divide the {x.shape[-1]} channels of x, "
-            f"which has shape {x.shape}"
-        )
-    names = ("stride", "padding", "dilation", "groups")
-    return x, {name: getattr(layer, name) for name in names}
-
-
-def _convolved(layer: Conv1D | Conv2D, x: Any, run: Run, axes: int) -> Expr:
-    x, meta = _prepared(layer, x, run, axes)
-    kernel, inputs = per_axis("kernel", layer.kernel, axes), x.shape[-1] // layer.groups
-    places = math.prod(kernel)
-    W = run.parameter(
-        "W", (*kernel, inputs, layer.filters), layer.init,
-        fan=(places * inputs, places * layer.filters // layer.groups),
-    )  # fmt: skip
-    return _offset(layer, conv(x, W, **meta), run)
-
-
-def _spread_out(layer: ConvTranspose1D | ConvTranspose2D, x: Any, run: Run, axes: int) -> Expr:
-    x, meta = _prepared(layer, x, run, axes)
-    kernel, outputs = per_axis("kernel", layer.kernel, axes), layer.filters // layer.groups
-    places, apart = math.prod(kernel), math.prod(per_axis("stride", layer.stride, axes))
-    terms = max(places * x.shape[-1] // layer.groups // apart, 1)  # of the sum that an element of y is
-    W = run.parameter("W", (*kernel, outputs, x.shape[-1]), layer.init, fan=(terms, places * outputs))
-    return _offset(layer, conv_transpose(x, W, **meta), run)
-
-
-def _offset(layer: Convolution, y: Expr, run: Run) -> Expr:
-    if not layer.bias:
-        return y
-    return y + run.parameter("b", (layer.filters,), layer.bias_init, role="bias")
+    axes = 2

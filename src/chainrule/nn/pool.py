@@ -18,7 +18,22 @@ Padding = str | int | tuple[int | tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class MaxPool(Layer):
+class _Windows(Layer):
+    """What is taken of windows; the fields are told in :class:`MaxPool`."""
+
+    size: Whole = 2
+    stride: Whole | None = None
+    padding: Padding = "valid"
+
+    def __post_init__(self) -> None:
+        check_per_axis(self, None, "size")
+        if self.stride is not None:
+            check_per_axis(self, None, "stride")
+        check_padding(self, None)
+
+
+@dataclass(frozen=True)
+class MaxPool(_Windows):
     """The largest element of every window, in each channel.   x (batch, n…, channels) → (batch, m…, channels)
 
     Sequences (batch, length, channels) and images (batch, height, width, channels) alike. Of tied elements
@@ -34,20 +49,12 @@ class MaxPool(Layer):
     (5, 12, 12, 8)
     """
 
-    size: Whole = 2
-    stride: Whole | None = None
-    padding: Padding = "valid"
-
-    def __post_init__(self) -> None:
-        _check(self)
-
     def __call__(self, x: Any, run: Run) -> Expr:
-        x = _inner(self, x, run)
-        return max_pool(x, self.size, stride=self.stride, padding=self.padding)
+        return max_pool(_inner(self, x, run), self.size, stride=self.stride, padding=self.padding)
 
 
 @dataclass(frozen=True)
-class AveragePool(Layer):
+class AveragePool(_Windows):
     """The mean of every window, in each channel.    x (batch, n…, channels) → y (batch, m…, channels)
 
     Arguments as of :class:`MaxPool`; borders are not counted.
@@ -57,16 +64,8 @@ class AveragePool(Layer):
     (5, 5, 8)
     """
 
-    size: Whole = 2
-    stride: Whole | None = None
-    padding: Padding = "valid"
-
-    def __post_init__(self) -> None:
-        _check(self)
-
     def __call__(self, x: Any, run: Run) -> Expr:
-        x = _inner(self, x, run)
-        return average_pool(x, self.size, stride=self.stride, padding=self.padding)
+        return average_pool(_inner(self, x, run), self.size, stride=self.stride, padding=self.padding)
 
 
 @dataclass(frozen=True)
@@ -97,13 +96,6 @@ class GlobalMaxPool(Layer):
     def __call__(self, x: Any, run: Run) -> Expr:
         x = _inner(self, x, run)
         return reshape(max_pool(x, x.shape[1:-1]), (x.shape[0], x.shape[-1]))
-
-
-def _check(layer: MaxPool | AveragePool) -> None:
-    check_per_axis(layer, None, "size")
-    if layer.stride is not None:
-        check_per_axis(layer, None, "stride")
-    check_padding(layer, None)
 
 
 def _inner(layer: Layer, x: Any, run: Run) -> Expr:
