@@ -30,6 +30,7 @@ _ROWS = 512  # at least, that are looked at together
 Say = Callable[[str], None]
 Left = Callable[[], float | None]
 """The seconds that are left."""
+Trials = tuple[Mapping[str, Any], ...]
 
 
 class Work(ABC):
@@ -40,6 +41,8 @@ class Work(ABC):
     train_rows     from which is learned
     """
 
+    command: TableCommand
+    file: Mapping[str, Any]
     known: Table
     test: Table
     test_places: Array | None = None
@@ -48,7 +51,6 @@ class Work(ABC):
     @abstractmethod
     def overview(self) -> Overview: ...
 
-    @abstractmethod
     def learn(
         self,
         folder: Path,
@@ -58,6 +60,19 @@ class Work(ABC):
         planned: Callable[[TablePlan], None],
     ) -> Fitted:
         """The fit, after the search where one was asked for; ``planned`` is told what was decided on."""
+        plan, trials = self._chosen(folder, left(), told)
+        planned(plan)
+        fitted = self._fitted(
+            plan, seconds=left(), callbacks=callbacks, run_dir=folder, resume=True, told=told, file=self.file
+        )
+        return replace(fitted, trials=trials)
+
+    def _chosen(self, folder: Path, seconds: float | None, told: Say) -> tuple[TablePlan, Trials]:
+        """The plan to learn by, and the trials that led to it."""
+        return self.command.plan, ()
+
+    @abstractmethod
+    def _fitted(self, plan: TablePlan, **options: Any) -> Fitted: ...
 
 
 def work_of(command: TableCommand, rows: Table | Stream, file: Mapping[str, Any]) -> Work:
@@ -80,28 +95,17 @@ class _InMemory(Work):
         counts = _counts(plan, self.known)
         return Overview(len(self.table), len(found.train), len(held), len(self.test), found.encoder, counts)
 
-    def learn(
-        self,
-        folder: Path,
-        left: Left,
-        callbacks: Sequence[Callback],
-        told: Say,
-        planned: Callable[[TablePlan], None],
-    ) -> Fitted:
-        plan, seconds = self.command.plan, left()
-        trials: tuple[Mapping[str, Any], ...] = ()
-        if self.command.search:
-            found = search(
-                plan, self.table, self.command.search, run_dir=folder / "search", told=told,
-                seconds=None if seconds is None else seconds * _SEARCHED, prepared=self.prepared,
-            )  # fmt: skip
-            plan, trials = found.plan, found.trials
-        planned(plan)
-        fitted = fit_table(
-            plan, self.table, seconds=left(), callbacks=callbacks, run_dir=folder, resume=True, told=told,
-            file=self.file, prepared=self.prepared,
+    def _chosen(self, folder: Path, seconds: float | None, told: Say) -> tuple[TablePlan, Trials]:
+        if not self.command.search:
+            return self.command.plan, ()
+        found = search(
+            self.command.plan, self.table, self.command.search, run_dir=folder / "search", told=told,
+            seconds=None if seconds is None else seconds * _SEARCHED, prepared=self.prepared,
         )  # fmt: skip
-        return replace(fitted, trials=trials)
+        return found.plan, found.trials
+
+    def _fitted(self, plan: TablePlan, **options: Any) -> Fitted:
+        return fit_table(plan, self.table, prepared=self.prepared, **options)
 
 
 class _Streamed(Work):
@@ -117,19 +121,8 @@ class _Streamed(Work):
         encoder = self.parts.train.encoder
         return Overview(self.rows, self.train_rows + held, held, len(self.test), encoder, counts)
 
-    def learn(
-        self,
-        folder: Path,
-        left: Left,
-        callbacks: Sequence[Callback],
-        told: Say,
-        planned: Callable[[TablePlan], None],
-    ) -> Fitted:
-        planned(self.command.plan)
-        return fit_stream(
-            self.command.plan, self.parts, seconds=left(), callbacks=callbacks, run_dir=folder, resume=True,
-            told=told, file=self.file,
-        )  # fmt: skip
+    def _fitted(self, plan: TablePlan, **options: Any) -> Fitted:
+        return fit_stream(plan, self.parts, **options)
 
 
 def _check_size(plan: TablePlan, width: int) -> None:

@@ -27,7 +27,18 @@ from chainrule.tasks.scaling import identity
 from chainrule.tasks.targets import OneOf, Target
 from chainrule.train import History
 
-__all__ = ["Deadline", "Fitted", "ended_by", "fit_table", "found_rate", "layers_of", "rule_of", "tried_rate"]
+__all__ = [
+    "Deadline",
+    "Fitted",
+    "assembled",
+    "ended_by",
+    "fit_table",
+    "found_rate",
+    "layers_of",
+    "rule_of",
+    "train_network",
+    "tried_rate",
+]
 
 _MEMORY = 2_000  # steps that the averaged weights remember at most
 _LOW, _HIGH, _STEPS = 1e-5, 1.0, 200  # of the range test
@@ -159,15 +170,8 @@ def fit_table(
         members.append(_member(plan, prepared, k, ends, callbacks, folder, resume))
     chosen = _chosen(members)
     network = committee([m.network for m in chosen])
-    predictor = Predictor(
-        estimator="table network",
-        parameters=_parameters(plan, prepared, chosen, file),
-        features=prepared.encoder.names,
-        scaling=identity(prepared.encoder.width),
-        network=network,
-        target=prepared.target,
-        encoder=prepared.encoder,
-        learned=prepared.learned,
+    predictor = assembled(
+        plan, prepared.encoder, prepared.learned, prepared.target, network, _errors(prepared, chosen), file
     )
     return Fitted(
         predictor, plan, tuple(m.history for m in chosen), time.monotonic() - began, chosen[-1].stopped,
@@ -209,22 +213,11 @@ def _member(
     net = Network(layers_of(plan, prepared.encoder, prepared.target), seed=(plan.seed + k) % 2**63)
     clock = Deadline(ends)
     x, y = prepared.take(rows)
-    net.fit(
-        x,
-        y,
-        loss=prepared.loss,
-        optimizer=rule_of(plan, float(plan.learning_rate), len(rows)),
-        schedule=optim.Constant(),
-        epochs=plan.epochs,
-        batch_size=min(plan.batch_size, len(rows)),
-        validation=prepared.take(held),
-        metrics=[],
-        callbacks=[train.EarlyStopping("val_loss", plan.patience), clock, *callbacks],
-        executor=plan.executor,
-        run_dir=folder,
-        resume=resume and folder is not None,
-        verbose=0,
-    )
+    train_network(
+        plan, net, x, y, rows=len(rows), loss=prepared.loss, validation=prepared.take(held),
+        batch_size=min(plan.batch_size, len(rows)), callbacks=[clock, *callbacks], run_dir=folder,
+        resume=resume,
+    )  # fmt: skip
     return _Member(net, held, ended_by(net.history or History(), clock))
 
 
@@ -241,17 +234,76 @@ def _chosen(members: Sequence[_Member]) -> list[_Member]:
     return list(members)
 
 
-def _parameters(
-    plan: TablePlan, prepared: Prepared, members: Sequence[_Member], file: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What the Predictor remembers beside its parts."""
-    found = {"target": plan.target, "plan": to_json(plan), "file": dict(file or {})}
+def _errors(prepared: Prepared, members: Sequence[_Member]) -> Array | None:
+    """Of numbers: the mean error of the networks in each row that one of them was stopped by."""
     if isinstance(prepared.target, OneOf):
-        return found
+        return None
     errors, times = np.zeros(len(prepared.y)), np.zeros(len(prepared.y))
     for member in members:
         x, y = prepared.take(member.held)
         errors[member.held] += (member.network.output(x) - y)[:, 0]
         times[member.held] += 1
     seen = times > 0
-    return {**found, "interval": {"level": LEVEL, "radius": radius(np.abs(errors[seen] / times[seen]))}}
+    found: Array = errors[seen] / times[seen]
+    return found
+
+
+# ------------------------------------------------------------------ of tables and streams alike
+
+
+def train_network(
+    plan: TablePlan,
+    net: Network,
+    x: Any,
+    y: Any,
+    *,
+    rows: int,
+    loss: losses.Loss,
+    validation: Any,
+    batch_size: int | None,
+    callbacks: Sequence[train.Callback],
+    run_dir: Path | None,
+    resume: bool,
+) -> None:
+    """Trains until the loss of ``validation`` falls no more; ``rows`` are those of x."""
+    net.fit(
+        x,
+        y,
+        loss=loss,
+        optimizer=rule_of(plan, float(plan.learning_rate), rows),
+        schedule=optim.Constant(),
+        epochs=plan.epochs,
+        batch_size=batch_size,
+        validation=validation,
+        metrics=[],
+        callbacks=[train.EarlyStopping("val_loss", plan.patience), *callbacks],
+        executor=plan.executor,
+        run_dir=run_dir,
+        resume=resume and run_dir is not None,
+        verbose=0,
+    )
+
+
+def assembled(
+    plan: TablePlan,
+    encoder: TableEncoder,
+    learned: Mapping[str, Array],
+    target: Target,
+    network: Network,
+    errors: Array | None,
+    file: Mapping[str, Any] | None,
+) -> Predictor:
+    """The Predictor of a plan; ``errors`` on rows not learned from give its interval."""
+    parameters = {"target": plan.target, "plan": to_json(plan), "file": dict(file or {})}
+    if errors is not None:
+        parameters["interval"] = {"level": LEVEL, "radius": radius(np.abs(errors))}
+    return Predictor(
+        estimator="table network",
+        parameters=parameters,
+        features=encoder.names,
+        scaling=identity(encoder.width),
+        network=network,
+        target=target,
+        encoder=encoder,
+        learned=dict(learned),
+    )

@@ -12,18 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from chainrule import losses, optim, train
-from chainrule.config import to_json
+from chainrule import losses, train
 from chainrule.data.splits import split
 from chainrule.data.tables import Classes, Stream, Table, stream_table
 from chainrule.errors import ConfigError
 from chainrule.executors import Array
 from chainrule.network import Network
-from chainrule.tasks.interval import LEVEL, radius
 from chainrule.tasks.plan import Chosen, TablePlan, by_size, check_names
-from chainrule.tasks.predictor import Predictor
-from chainrule.tasks.scaling import Affine, identity
-from chainrule.tasks.table_fit import Deadline, Fitted, ended_by, layers_of, rule_of, tried_rate
+from chainrule.tasks.scaling import Affine
+from chainrule.tasks.table_fit import (
+    Deadline,
+    Fitted,
+    assembled,
+    ended_by,
+    layers_of,
+    train_network,
+    tried_rate,
+)
 from chainrule.tasks.targets import Numbers, OneOf, Target
 from chainrule.train import History
 
@@ -103,35 +108,16 @@ def fit_stream(
         told(f"learning rate {rate:g}, by a range test on {len(parts.known):,} rows")
     clock = Deadline(math.inf if seconds is None else began + seconds)
     net = Network(layers, seed=plan.seed)
-    net.fit(
-        stream,
-        loss=loss,
-        optimizer=rule_of(plan, float(plan.learning_rate), stream.rows),
-        schedule=optim.Constant(),
-        epochs=plan.epochs,
-        validation=validation,
-        metrics=[],
-        callbacks=[train.EarlyStopping("val_loss", plan.patience), clock, *callbacks],
-        executor=plan.executor,
+    train_network(
+        plan, net, stream, None, rows=stream.rows, loss=loss, validation=validation, batch_size=None,
+        callbacks=[clock, *callbacks], resume=resume,
         run_dir=None if run_dir is None else Path(run_dir) / "networks" / "0",
-        resume=resume and run_dir is not None,
-        verbose=0,
-    )
+    )  # fmt: skip
     history = net.history if net.history is not None else History()
-    parameters = {"target": plan.target, "plan": to_json(plan), "file": dict(file or {})}
+    errors = None
     if not isinstance(target, OneOf):
-        errors = np.abs(net.output(validation[0]) - validation[1])[:, 0]
-        parameters["interval"] = {"level": LEVEL, "radius": radius(errors)}
-    predictor = Predictor(
-        estimator="table network",
-        parameters=parameters,
-        features=stream.encoder.names,
-        scaling=identity(stream.encoder.width),
-        network=net,
-        target=target,
-        encoder=stream.encoder,
-        learned=dict(stream.state),
-    )
+        errors = (net.output(validation[0]) - validation[1])[:, 0]
+    predictor = assembled(plan, stream.encoder, stream.state, target, net, errors, file)
     return Fitted(predictor, plan, (history,), time.monotonic() - began, ended_by(history, clock))
 
 
