@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
 import pytest
+from seconds import least_seconds
 
 import chainrule as cr
 from chainrule import nn
@@ -184,13 +184,16 @@ def deep_program(layers: int) -> Any:
 @pytest.mark.parametrize("executor", OTHERS)
 def test_two_thousand_nodes_compile_in_two_seconds(executor, monkeypatch, tmp_path):
     """From the graph to code, with an empty cache."""
-    monkeypatch.setenv("CHAINRULE_CACHE_DIR", str(tmp_path))
+    folders = map(str, map(tmp_path.joinpath, "abcdefgh"))
     _, program = deep_program(40)
     nodes = toposort([*program.outputs.values(), *program.updates.values()])
     assert len(nodes) >= 2000
-    began = time.process_time()  # of this process: other tests may have the other cores
-    epoch(program, executor=executor)
-    assert time.process_time() - began <= 2.0
+
+    def cold() -> None:
+        monkeypatch.setenv("CHAINRULE_CACHE_DIR", next(folders))
+        epoch(deep_program(40)[1], executor=executor)
+
+    assert least_seconds(cold, 2) <= 2
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
