@@ -13,6 +13,7 @@ from chainrule.data.augment import Augment
 from chainrule.data.batches import Orders, order, permutation, plan
 from chainrule.data.splits import split
 from chainrule.data.streaming import Block, RowStream
+from chainrule.data.vicinity import VICINITIES, Adversarial, Mixup, Neighbour, Vicinity
 
 if TYPE_CHECKING:
     from chainrule.data import tables
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "VICINITIES",
+    "Adversarial",
     "Augment",
     "Block",
+    "Mixup",
+    "Neighbour",
     "Orders",
     "RowStream",
     "Sequence",
     "Table",
     "TableEncoder",
+    "Vicinity",
     "as_named",
     "as_table",
     "check_inputs",

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule import nn, optim, svg
 from chainrule.config import from_json
-from chainrule.data import Augment
+from chainrule.data import VICINITIES, Augment
 from chainrule.ops.functions import FUNCTIONS
 from chainrule.report import drawings
 from chainrule.report.findings import Findings
@@ -166,7 +166,7 @@ def _network(net: Any, folder: Path) -> Section:
 
 def _tables() -> dict[str, type]:
     """Every configuration that a run folder may name."""
-    return {**nn.LAYERS, **nn.INITS, **optim.SCHEDULES, "Augment": Augment}
+    return {**nn.LAYERS, **nn.INITS, **optim.SCHEDULES, "Augment": Augment, **VICINITIES}
 
 
 def _reproduce(net: Any, folder: Path, dataset: Any, command: str) -> Section:

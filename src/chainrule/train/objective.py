@@ -11,12 +11,13 @@ import numpy as np
 
 from chainrule import losses, nn, optim
 from chainrule.autodiff import gradient
+from chainrule.data import Vicinity
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, Program
 from chainrule.graph.expr import Expr, input, scope, substitute
-from chainrule.ops import cast, full_like, guard, is_finite, where
+from chainrule.ops import RandomKey, cast, full_like, guard, is_finite, where
 from chainrule.ops import sum as total
-from chainrule.spec import Spec
+from chainrule.spec import Spec, is_float
 from chainrule.train.callbacks import Watch
 from chainrule.train.once import Once, described
 
@@ -106,6 +107,7 @@ class Objective:
     targets: Mapping[str, Spec]  # one sample of each target
     optimizer: optim.Rule | optim.Solver | None = None
     masks: bool = False  # whether training meets weights of 0, which must hide a loss that is not finite
+    vicinity: Vicinity | None = None  # what stands in for the examples in training
 
     def target_inputs(self, batch: int) -> dict[str, Expr]:
         return {name: input(f"target/{name}", (batch, *s.shape), s.dtype) for name, s in self.targets.items()}
@@ -142,7 +144,7 @@ class Objective:
     def _once(self, what: str, batch: int, make: Callable[[], Program]) -> Program:
         """A program for so many rows, made once for objectives that are alike."""
         shapes = {name: f"{s.dtype} {s.shape}" for name, s in self.targets.items()}
-        parts = self.losses, self.metrics, shapes, self.optimizer, self.masks
+        parts = self.losses, self.metrics, shapes, self.optimizer, self.masks, self.vicinity
         return self.model.once(described(what, batch, *parts), make)
 
     def evaluation(self, batch: int) -> Program:
@@ -171,8 +173,8 @@ class Objective:
         θ, slots = step.θ, step.slots
         seen = {**step.run.outputs, **θ}
         g = _gradients(step.delivered["objective"], θ, seen, watches)
-        at = optim.look_ahead(rule, θ, slots)
-        g, delivered, buffers, seen = _moved(at, θ, g, step.delivered, step.run.updates, seen)
+        moves = {θ[name]: at for name, at in optim.look_ahead(rule, θ, slots).items()}
+        g, delivered, buffers, seen = _moved(moves, g, step.delivered, step.run.updates, seen)
         rates = {name: input(name, (), self.model.dtype) for name in optim.rate_names(rule)}
         with scope("", operation="optimizer"):
             own = {name: g[name] for name in θ}
@@ -209,15 +211,20 @@ class Objective:
         weight = input("weight", (batch,), dtype)
         seed, step = input("seed", (), "int64"), input("step", (), "int64")
         outputs, run = self.model.trace(x, training=True, seed=seed, step=step)
-        values = self.per_sample(outputs, y)
+        values, weights = self.per_sample(outputs, y), total(weight)
+        shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
+
+        def mean(v: Expr) -> Expr:
+            return self._weighted_sum(v, weight) / shares
+
+        if self.vicinity is not None:
+            values = self._around(self.vicinity, outputs, x, y, values["loss"], mean, run)
         θ = {name: run.inputs[name] for name in parameters}
         with scope("", operation="objective"):
             sums = {name: self._weighted_sum(v, weight) for name, v in values.items()}
-            weights = total(weight)
-            shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
             objective = sums["loss"] / shares
             for v in run.losses.values():
-                objective = objective + (self._weighted_sum(v, weight) / shares if v.shape else v)
+                objective = objective + (mean(v) if v.shape else v)
             if (penalty := optim.penalty(self.rule, θ, parameters)) is not None:
                 objective = objective + penalty
         specs = optim.slot_specs(self.rule, parameters)
@@ -229,6 +236,29 @@ class Objective:
             slots={name: input(name, spec.shape, spec.dtype) for name, spec in specs.items()},
             delivered={**sums, "weight": weights, "objective": objective},
         )
+
+    def _around(
+        self, vicinity: Vicinity, outputs: Mapping[str, Expr], x: Mapping[str, Expr], y: Mapping[str, Expr],
+        loss: Expr, mean: Callable[[Expr], Expr], run: nn.Run,
+    ) -> dict[str, Expr]:  # fmt: skip
+        """Losses and metrics of the neighbours that stand in for the examples; the trace becomes the first
+        one's."""
+        if vicinity.mixes and self.masks:
+            raise ConfigError(f"{type(vicinity).__name__} mixes rows, so none can weigh 0; leave those out")
+        point = _point(vicinity, x, run)
+        key = RandomKey(run.seed, run.step, f"vicinity/{vicinity.at}")
+        found: dict[str, Expr] = {}
+        with scope(vicinity.at, operation=type(vicinity).__name__):
+            neighbours = vicinity.neighbours(point, y, loss, mean, key)
+            for k, one in enumerate(neighbours):
+                traced = [] if k else [run.updates, run.losses, run.outputs]
+                moved, *now = _moved({point: one.point}, outputs, *traced)
+                for group, new in zip(traced, now, strict=True):
+                    group.update(new)
+                for name, value in self.per_sample(moved, one.targets).items():
+                    part = one.weight * value
+                    found[name] = found[name] + part if name in found else part
+        return found
 
     def _weighted_sum(self, values: Expr, weight: Expr) -> Expr:
         """Σ w·v over the batch; a weight of 0 leaves its row out, whatever v is there."""
@@ -246,11 +276,25 @@ def _checked(function: Function, output: Expr, target: Expr, what: str) -> Expr:
     return cast(value, output.dtype)
 
 
-def _moved(
-    at: Mapping[str, Expr], θ: Mapping[str, Expr], *groups: Mapping[str, Expr]
-) -> list[dict[str, Expr]]:
-    """Every group of nodes, computed at another point than θ (Nesterov's look-ahead)."""
-    moves = {θ[n]: at[n] for n in θ if at[n] is not θ[n]}
+def _point(vicinity: Vicinity, x: Mapping[str, Expr], run: nn.Run) -> Expr:
+    """The node that a vicinity moves."""
+    name, at = type(vicinity).__name__, vicinity.at
+    if at and at not in run.outputs:
+        raise ConfigError(f"{name}: no layer is called {at!r}; {nearest(at, run.outputs)}")
+    if not at and len(x) > 1:
+        raise ConfigError(f"{name}: the network takes {sorted(x)}; name the layer to be moved with at=…")
+    point = run.outputs[at] if at else next(iter(x.values()))
+    if not is_float(point.dtype):
+        raise ConfigError(
+            f"{name}: {at or 'the input'} is {point.dtype.name}, which cannot be moved a little; give "
+            "floats, or name the layer that makes floats of it: at='rescale_0'"
+        )
+    return point
+
+
+def _moved(moves: Mapping[Expr, Expr], *groups: Mapping[str, Expr]) -> list[dict[str, Expr]]:
+    """Every group of nodes, computed with some nodes replaced by others."""
+    moves = {old: new for old, new in moves.items() if new is not old}
     if not moves:
         return [dict(group) for group in groups]
     flat = substitute([x for group in groups for x in group.values()], moves)

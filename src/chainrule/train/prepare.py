@@ -71,7 +71,7 @@ class Request:
     callbacks: Sequence[Callback] = ()
     sample_weight: Any = None
     shuffle: bool = True
-    augment: Any = None
+    augment: Any = None  # a callable, a Vicinity, or several of them
     executor: str = "auto"
     threads: int | None = None
     checkpoint_every: int | None = None
@@ -89,6 +89,19 @@ class Request:
     def rows(self) -> int:
         """Of a step: as asked for, else 32."""
         return 32 if self.batch_size is None else int(self.batch_size)
+
+    @property
+    def augments(self) -> list[Any]:
+        """What makes fresh images every epoch."""
+        return [a for a in _several(self.augment) if not isinstance(a, door.Vicinity)]
+
+    @property
+    def vicinity(self) -> door.Vicinity | None:
+        """What stands in for the examples within a step."""
+        found = [a for a in _several(self.augment) if isinstance(a, door.Vicinity)]
+        if len(found) > 1:
+            raise ConfigError(f"augment holds {found[0]!r} and {found[1]!r}; give one of the two")
+        return found[0] if found else None
 
     @property
     def resolved_schedule(self) -> optim.Schedule:
@@ -128,7 +141,7 @@ def prepare_fit(
         seed,
         merge_single=model.batch_statistics,
         shuffle=asked.shuffle,
-        augment=_augmenter(asked.augment, model),
+        augment=_augmenter(asked.augments, model),
     )
     masks = not data.weight.all()
     return fit_on(feed, asked, rule, model, losses, targets, held, state, seed, masks=masks)
@@ -152,7 +165,7 @@ def fit_on(
     slots = optim.slot_specs(rule, model.parameters)
     return Fit(
         objective=Objective(
-            model, losses, choose_metrics(asked.metrics, losses), targets, averaging, masks=masks
+            model, losses, choose_metrics(asked.metrics, losses), targets, averaging, masks, asked.vicinity
         ),
         state={**snapshot(state), **{name: np.zeros(s.shape, s.dtype) for name, s in slots.items()}},
         feed=feed,
@@ -226,18 +239,25 @@ def held_arrays(
     return HeldArrays(_as_trained_on(held, targets))
 
 
-def _augmenter(augment: Any, model: Model) -> Augmenter | None:
-    if augment is None:
+def _several(augment: Any) -> list[Any]:
+    """One or several, as a list."""
+    return list(augment) if isinstance(augment, tuple | list) else [] if augment is None else [augment]
+
+
+def _augmenter(augments: Sequence[Any], model: Model) -> Augmenter | None:
+    if not augments:
         return None
     if list(model.inputs) != ["x"]:
         raise ConfigError(f"augment works on one array of images, the network takes {sorted(model.inputs)}")
 
     def augmented(inputs: dict[str, Array], seed: int, epoch: int) -> dict[str, Array]:
-        x, given = augment(inputs["x"], seed=seed, epoch=epoch), inputs["x"]
-        if not isinstance(x, np.ndarray) or x.shape != given.shape or x.dtype != given.dtype:
-            found = f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-            wanted = f"{given.dtype}{list(given.shape)}"
-            raise ConfigError(f"augment gave {found} for {wanted}; it must keep shape and dtype")
+        given = x = inputs["x"]
+        for augment in augments:
+            x = augment(x, seed=seed, epoch=epoch)
+            if not isinstance(x, np.ndarray) or x.shape != given.shape or x.dtype != given.dtype:
+                found = f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+                wanted = f"{given.dtype}{list(given.shape)}"
+                raise ConfigError(f"augment gave {found} for {wanted}; it must keep shape and dtype")
         return {"x": x}
 
     return augmented

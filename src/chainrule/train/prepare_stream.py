@@ -43,8 +43,9 @@ _ITS_OWN = {
 
 def as_asked(asked: Request, stream: RowStream) -> Request:
     """With the batch size and the order of the stream; ConfigError for what only a stream can decide."""
+    given = {"sample_weight": asked.sample_weight, "augment": asked.augments or None}
     for name, remedy in _ITS_OWN.items():
-        if getattr(asked, name) is not None:
+        if given[name] is not None:
             raise ConfigError(f"{name} is of arrays in memory; {remedy}")
     if asked.batch_size not in (None, stream.batch_size):
         raise ConfigError(
