@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,19 +111,23 @@ class Objective:
     def target_inputs(self, batch: int) -> dict[str, Expr]:
         return {name: input(f"target/{name}", (batch, *s.shape), s.dtype) for name, s in self.targets.items()}
 
-    def per_sample(self, outputs: Mapping[str, Expr], targets: Mapping[str, Expr]) -> dict[str, Expr]:
-        """ "loss" and each metric, (batch,); the losses of several outputs are added."""
+    def per_sample(
+        self, outputs: Mapping[str, Expr], targets: Mapping[str, Expr], run: nn.Run
+    ) -> dict[str, Expr]:
+        """ "loss" and each metric, (batch,); the losses of several outputs, and what layers add for each
+        sample, are summed up and also told one by one."""
         if set(outputs) != set(self.losses):
             raise ConfigError(
                 f"the network's outputs are {sorted(outputs)}, the losses are for {sorted(self.losses)}"
             )
         found: dict[str, Expr] = {}
+        added = {name: v for name, v in run.losses.items() if v.shape}
         for name, loss in self.losses.items():
             suffix = "" if len(self.losses) == 1 else f"/{name}"
             value = _checked(loss, outputs[name], targets[name], f"loss{suffix}")
             found["loss"] = found["loss"] + value if "loss" in found else value
-            if suffix:
-                found[f"loss{suffix}"] = value
+            if suffix or added:
+                found[f"loss/{name}"] = value
             for metric, given in self.metrics.items():
                 if not losses.suits(given, loss):
                     continue
@@ -130,6 +135,9 @@ class Objective:
                 found[f"{metric}{suffix}"] = _checked(
                     function, outputs[name], targets[name], f"metric {metric!r}"
                 )
+        for name, value in added.items():
+            found["loss"] = found["loss"] + value
+            found[f"loss/{name}"] = value
         return found
 
     @property
@@ -153,7 +161,7 @@ class Objective:
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         outputs, run = self.model.trace(x, training=False)
         weight = input("weight", (batch,), self.model.dtype)
-        sums = {name: total(guard(weight, v)) for name, v in self.per_sample(outputs, y).items()}
+        sums = {name: total(guard(weight, v)) for name, v in self.per_sample(outputs, y, run).items()}
         return Program(
             {**sums, "weight": total(weight)}, [*x.values(), *y.values(), weight], (), [*run.inputs.values()]
         )
@@ -208,8 +216,9 @@ class Objective:
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         weight = input("weight", (batch,), dtype)
         seed, step = input("seed", (), "int64"), input("step", (), "int64")
-        outputs, run = self.model.trace(x, training=True, seed=seed, step=step)
-        values = self.per_sample(outputs, y)
+        rests = functools.partial(optim.is_frozen, self.rule)
+        outputs, run = self.model.trace(x, training=True, seed=seed, step=step, resting=rests)
+        values = self.per_sample(outputs, y, run)
         θ = {name: run.inputs[name] for name in parameters}
         with scope("", operation="objective"):
             sums = {name: self._weighted_sum(v, weight) for name, v in values.items()}
@@ -217,7 +226,7 @@ class Objective:
             shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
             objective = sums["loss"] / shares
             for v in run.losses.values():
-                objective = objective + (self._weighted_sum(v, weight) / shares if v.shape else v)
+                objective = objective if v.shape else objective + v
             if (penalty := optim.penalty(self.rule, θ, parameters)) is not None:
                 objective = objective + penalty
         specs = optim.slot_specs(self.rule, parameters)
