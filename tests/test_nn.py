@@ -47,6 +47,7 @@ CASES = [
     Case("dropout", nn.Dropout(0.4), (5, 4), (5, 4)),
     Case("dropout_weights", nn.Dropout(0.2, scaling="weights"), (5, 4), (5, 4)),
     Case("gaussian_noise", nn.GaussianNoise(0.5), (5, 4), (5, 4)),
+    Case("gaussian_sample", nn.GaussianSample(0.5), (5, 6), (5, 3)),
     Case("batch_norm", nn.BatchNorm(), (6, 4), (6, 4)),
     Case("batch_norm_image", nn.BatchNorm(momentum=0.7, scale=False), (3, 2, 2, 4), (3, 2, 2, 4)),
     Case("batch_norm_plain", nn.BatchNorm(epsilon=1e-3, scale=False, offset=False), (6, 4), (6, 4)),

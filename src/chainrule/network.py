@@ -22,6 +22,7 @@ from chainrule.train import Callback, Fit, History, Model, Objective
 from chainrule.train.checkpoint import RunFolder
 from chainrule.train.evaluate import Evaluator
 from chainrule.train.held import Held, HeldArrays
+from chainrule.train.parts import rebuilt, taken_out
 from chainrule.train.predict import Predictor
 from chainrule.train.prepare import (
     Metrics,
@@ -184,6 +185,34 @@ class Network:
         state = [self._state[name] for name in run.inputs]
         values = function(*arrays.values(), *state, np.int64(self.seed), np.int64(0))
         return dict(zip(run.outputs, values, strict=True))
+
+    def part(self, path: str) -> Network:
+        """One of its layers as a network of its own, with a copy of what it has learned.
+
+        >>> net = Network(encoder=nn.Dense(2), decoder=nn.Dense(5)).build(5)
+        >>> net.part("decoder").output(np.zeros((3, 2))).shape
+        (3, 5)
+        """
+        return self._like(*taken_out(self._built(), self._state, path))
+
+    def replace(self, **layers: Any) -> Network:
+        """A new network with other layers at some paths, which start afresh; all else is a copy of what was
+        learned. ``head=None`` leaves a step out; deeper paths: ``replace(**{"heads/price": nn.Dense(1)})``.
+
+        ShapeError where a layer that stays would need parameters of another shape: replace it, too.
+
+        >>> net = Network(body=nn.Dense(3), head=nn.Dense(2)).build(4)
+        >>> other = net.replace(head=nn.Dense(5))
+        >>> other["head/W"].shape, (other["body/W"] == net["body/W"]).all().item()
+        ((3, 5), True)
+        """
+        return self._like(*rebuilt(self._built(), self._state, layers, self.seed))
+
+    def _like(self, model: Model, state: dict[str, Array]) -> Network:
+        """A network of its own with this one's seed and dtype."""
+        found = Network(model.layer, seed=self.seed, dtype=self.dtype)._begin(model)
+        found._state = state
+        return found
 
     def unit_variance(self, x: Any) -> Network:
         """Layer-sequential unit variance (Mishkin & Matas 2016): scales each layer's weights on some rows of

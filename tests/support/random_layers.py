@@ -95,6 +95,10 @@ def _noise(draws: random.Random, _: int) -> list[Step]:
     return [dense(draws, units), nn.GaussianNoise(0.2), *activation(draws)]
 
 
+def _sampled(draws: random.Random, _: int) -> list[Step]:
+    return [dense(draws, 2 * min(size(draws), 40)), FUNCTIONS["hard_tanh"], nn.GaussianSample(0.1)]
+
+
 def _prelu(draws: random.Random, _: int) -> list[Step]:
     return [dense(draws, size(draws)), nn.PReLU(draws.random() < 0.5, draws.choice([0.25, 0.5]))]
 
@@ -151,7 +155,7 @@ def _convolved(draws: random.Random, _: int) -> list[Step]:
 
 BLOCKS: tuple[Callable[[random.Random, int], list[Step]], ...] = (
     _plain, _plain, _batch_norm, _layer_norm, _dropout, _noise, _prelu, _maxout, _residual, _shared, _tied,
-    _branches, _penalised, _convolved,
+    _branches, _penalised, _convolved, _sampled,
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from chainrule.errors import ConfigError, nearest
 from chainrule.graph.expr import Expr
 from chainrule.losses.binary import Binary, BinaryCrossEntropy, BinaryFocal
+from chainrule.losses.cells import Cells
 from chainrule.losses.classification import (
     Classification,
     CrossEntropy,
@@ -14,17 +15,19 @@ from chainrule.losses.classification import (
     KLDivergence,
     NegativeLogLikelihood,
 )
-from chainrule.losses.likelihood import GaussianNLL, PoissonNLL, gaussian_kl
+from chainrule.losses.likelihood import GaussianNLL, PoissonNLL
 from chainrule.losses.loss import Loss, Regression
 from chainrule.losses.metrics import METRICS
 from chainrule.losses.mixture import GaussianMixtureNLL
 from chainrule.losses.regression import (
     HalfSquaredError,
     Huber,
+    LeastSquares,
     MeanAbsoluteError,
     MeanSquaredError,
     Quantile,
 )
+from chainrule.ops import gaussian_kl
 
 __all__ = [
     "LOSSES",
@@ -32,6 +35,7 @@ __all__ = [
     "Binary",
     "BinaryCrossEntropy",
     "BinaryFocal",
+    "Cells",
     "Classification",
     "CrossEntropy",
     "Focal",
@@ -40,6 +44,7 @@ __all__ = [
     "HalfSquaredError",
     "Huber",
     "KLDivergence",
+    "LeastSquares",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -62,12 +67,12 @@ LOSSES: dict[str, type[Loss]] = {
     for loss in (
         NegativeLogLikelihood, BinaryCrossEntropy, CrossEntropy, MeanSquaredError, HalfSquaredError,
         MeanAbsoluteError, Huber, GaussianNLL, GaussianMixtureNLL, PoissonNLL, Quantile, Focal, BinaryFocal,
-        KLDivergence,
+        KLDivergence, Cells,
     )
 }  # fmt: skip
 """Every loss by class name. One list drives the tests: whatever is added inherits every check."""
 
-_OF_NUMBERS = (Regression, Quantile, GaussianNLL, GaussianMixtureNLL, PoissonNLL)
+_OF_NUMBERS = (Regression, Quantile, GaussianNLL, GaussianMixtureNLL, PoissonNLL, Cells)
 _OF_CLASSES = (Classification, Binary, KLDivergence)
 _DISTANCES = ("absolute_error", "squared_error")
 

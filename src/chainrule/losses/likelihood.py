@@ -20,11 +20,11 @@ from chainrule.losses.loss import (
     no_probabilities,
     over_outputs,
 )
-from chainrule.ops import exp, expm1, log, softplus, square
+from chainrule.ops import exp, log, softplus, square
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
 
-__all__ = ["LOG_2PI", "GaussianNLL", "PoissonNLL", "Scale", "check_scale", "deviation", "gaussian_kl"]
+__all__ = ["LOG_2PI", "GaussianNLL", "PoissonNLL", "Scale", "check_scale", "deviation"]
 
 LOG_2PI = math.log(2 * math.pi)
 Scale = Literal["softplus", "log_variance"]
@@ -135,21 +135,3 @@ class PoissonNLL(Loss):
     def check_target(self, y: np.ndarray, output: Spec) -> np.ndarray:
         found = targets.numbers(y, output.shape[1:], output.dtype, "PoissonNLL")
         return targets.not_negative(found, "PoissonNLL")
-
-
-def gaussian_kl(mean: Expr, log_variance: Expr) -> Expr:
-    """KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σⱼ (μⱼ² + σⱼ² − 1 − log σⱼ²), the second term of the evidence lower bound
-    (Kingma & Welling 2014, appendix B). A layer adds it by ``run.add_loss``; the reconstruction is the first.
-
-    mean, log_variance (batch, k) → (batch,); summed over all axes but the batch
-
-    >>> from chainrule.executors import evaluate
-    >>> from chainrule.graph.expr import constant
-    >>> evaluate([gaussian_kl(constant([[1.0, 0.0]]), constant([[0.0, 0.0]]))], {})[0]
-    array([0.5], dtype=float32)
-    """
-    if mean.shape != log_variance.shape or mean.ndim < 2:
-        raise ShapeError(
-            f"gaussian_kl: mean {mean.spec} and log-variance {log_variance.spec} must both be (batch, k)"
-        )
-    return over_outputs(0.5 * (square(mean) + (expm1(log_variance) - log_variance)), "sum")

@@ -30,9 +30,11 @@ from chainrule.nn.init import (
     Zeros,
     layer_sequential_unit_variance,
 )
+from chainrule.nn.latent import GaussianSample
 from chainrule.nn.layer import Layer, Step
 from chainrule.nn.noise import Dropout, GaussianNoise
 from chainrule.nn.norm import BatchNorm, LayerNorm
+from chainrule.nn.parts import exchanged, part
 from chainrule.nn.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from chainrule.nn.run import Buffer, Parameter, Role, Run, trace
 
@@ -53,6 +55,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GaussianNoise",
+    "GaussianSample",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "GlorotNormal",
@@ -80,8 +83,10 @@ __all__ = [
     "TiedDense",
     "Uniform",
     "Zeros",
+    "exchanged",
     "layer_sequential_unit_variance",
     "parallel",
+    "part",
     "sequential",
     "trace",
 ]
@@ -90,8 +95,8 @@ LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         AveragePool, BatchNorm, Columns, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense, Dropout,
-        Embedding, Flatten, GaussianNoise, GlobalAveragePool, GlobalMaxPool, LayerNorm, MaxPool, Maxout,
-        PReLU, Parallel, Rescale, Residual, Sequential, Shared, TiedDense,
+        Embedding, Flatten, GaussianNoise, GaussianSample, GlobalAveragePool, GlobalMaxPool, LayerNorm,
+        MaxPool, Maxout, PReLU, Parallel, Rescale, Residual, Sequential, Shared, TiedDense,
     )
 }  # fmt: skip
 """Every layer by the name under which a model file knows it: the closed table from which files are read."""

@@ -23,7 +23,8 @@ class BatchNorm(Layer):
     Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1. The channel is the last axis; μ and the biased
     variance σ² = mean (x − μ)² (two passes) are taken over all others. γ, β can restore the identity.
     Training uses the batch's μ, σ² and keeps  running ← momentum·running + (1 − momentum)·batch;  inference
-    uses those. PyTorch writes momentum for our 1 − momentum, and its running variance is the unbiased one.
+    uses those, and so does training where they are frozen (:class:`~chainrule.optim.Group`). PyTorch writes
+    momentum for our 1 − momentum, and its running variance is the unbiased one.
 
     momentum       0.9; the share of the old value that stays
     epsilon        1e-5
@@ -52,7 +53,7 @@ class BatchNorm(Layer):
         need_axes(self, x, 2, "(batch, …, channels)")
         channels = x.shape[-1:]
         running_mean, running_variance = run.state("mean", channels), run.state("variance", channels, 1.0)
-        if not run.training:
+        if not run.training or run.rests("mean"):
             return _scaled(self, x - running_mean, running_variance, run)
         run.uses_batch_statistics = True
         if channels[0] and x.size // channels[0] < 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -65,6 +65,7 @@ class Run:
     seed, step  int64 scalars from which random numbers follow; graph inputs of those names unless given
     dtype       of parameters and of everything computed
     known       what an earlier trace declared: then nothing is created, only found, and shapes must agree
+    resting     tells of the path of a parameter or running statistic whether training leaves it as it is
 
     Filled while the layer is called, in order of creation:
 
@@ -74,6 +75,7 @@ class Run:
     losses                   penalties: a scalar, or one value per sample (batch,)
     outputs                  every layer's output by the layer's path (``path#2`` where it is used a second
                              time); entries of a dict are ``path/name``
+    given                    every layer's input by the layer's path, where it is first used
     uses_batch_statistics    True where a batch of one row cannot be trained on
     """
 
@@ -85,6 +87,7 @@ class Run:
         step: Expr | None = None,
         dtype: npt.DTypeLike = "float32",
         known: Mapping[str, Parameter | Buffer] | None = None,
+        resting: Callable[[str], bool] = lambda path: False,
     ) -> None:
         self.training, self.dtype, self.known = training, as_dtype(dtype), known
         if not is_float(self.dtype):
@@ -97,11 +100,13 @@ class Run:
         self.updates: dict[str, Expr] = {}
         self.losses: dict[str, Expr] = {}
         self.outputs: dict[str, Expr] = {}
+        self.given: dict[str, Any] = {}
         self.uses_batch_statistics = False
         self._path = ""
         self._given = ""  # the present layer's input, in words
         self._shared: list[str] = []
         self._draws: dict[str, int] = {}
+        self._resting = resting
 
     # ------------------------------------------------------------------ what a layer asks for
 
@@ -143,6 +148,11 @@ class Run:
         node = self._input(path, wanted)
         return self.updates.get(path, node)  # a shared layer goes on from its own last update
 
+    def rests(self, name: str) -> bool:
+        """Whether training leaves a parameter or running statistic of the present layer as it is: it is
+        frozen. A layer all of whose statistics rest uses them as in inference."""
+        return self._resting(_join(self._path, name))
+
     def update(self, name: str, value: Expr) -> None:
         """The next value of a running statistic of the present layer."""
         path = _join(self._path, name)
@@ -163,7 +173,8 @@ class Run:
         return RandomKey(self.seed, self.step, path if count == 1 else f"{path}#{count}")
 
     def add_loss(self, name: str, value: Expr) -> None:
-        """A penalty that training adds to the loss: a scalar, or one value per sample (batch,)."""
+        """A term of the loss: one value per sample (batch,), such as the KL of an evidence lower bound, which
+        is evaluated too; or a scalar, a penalty that training alone adds."""
         check_name(name, "run.add_loss")
         path = _join(self._path, name)
         if value.ndim > 1 or not is_float(value.dtype):
@@ -196,6 +207,7 @@ class Run:
         """The output of a sub-layer, or of a registered function, under its own name."""
         check_name(name, "run.apply")
         path, outer = _join(self._path, name), (self._path, self._given)
+        self.given.setdefault(path, x)
         operation = "" if isinstance(layer, Layer) else getattr(layer, "__name__", "")
         with scope(path, operation=operation):
             self._path, self._given = path, describe(x)
@@ -293,6 +305,7 @@ def trace(
     step: Expr | None = None,
     dtype: npt.DTypeLike = "float32",
     known: Mapping[str, Parameter | Buffer] | None = None,
+    resting: Callable[[str], bool] = lambda path: False,
 ) -> tuple[Any, Run]:
     """The graph of a layer for an input, and the run that tells what the layer asked for.
 
@@ -305,7 +318,7 @@ def trace(
     >>> y.shape, {path: p.spec.shape for path, p in run.parameters.items()}
     ((5, 3), {'dense_0/W': (4, 3), 'dense_0/b': (3,)})
     """
-    run = Run(training=training, seed=seed, step=step, dtype=dtype, known=known)
+    run = Run(training=training, seed=seed, step=step, dtype=dtype, known=known, resting=resting)
     return run.call(layer, x), run
 
 

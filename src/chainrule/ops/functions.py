@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 import numpy as np
 
-from chainrule.errors import ConfigError
+from chainrule.errors import ConfigError, ShapeError
 from chainrule.graph.expr import Expr
 from chainrule.graph.origin import scope
 from chainrule.ops.convert import cast, stop_gradient
@@ -41,6 +41,7 @@ __all__ = [
     "FUNCTIONS",
     "clip",
     "elu",
+    "gaussian_kl",
     "gelu",
     "gelu_tanh",
     "hard_sigmoid",
@@ -189,6 +190,25 @@ def log_softmax(x: Expr, axis: int = -1) -> Expr:
     shifted = x - _shift(x, axis)
     total = sum(exp(shifted), axis, keepdims=True)
     return shifted - log(where(equal(total, 0), 1, total))
+
+
+@_composed
+def gaussian_kl(mean: Expr, log_variance: Expr) -> Expr:
+    """KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σⱼ (μⱼ² + σⱼ² − 1 − log σⱼ²), the second term of the evidence lower bound
+    (Kingma & Welling 2014, appendix B), which :class:`chainrule.nn.GaussianSample` adds to a loss.
+
+    mean, log_variance (batch, k) → (batch,); summed over all axes but the batch
+
+    >>> from chainrule.executors import evaluate
+    >>> from chainrule.graph.expr import constant
+    >>> evaluate([gaussian_kl(constant([[1.0, 0.0]]), constant([[0.0, 0.0]]))], {})[0]
+    array([0.5], dtype=float32)
+    """
+    if mean.shape != log_variance.shape or mean.ndim < 2:
+        raise ShapeError(
+            f"gaussian_kl: mean {mean.spec} and log-variance {log_variance.spec} must both be (batch, k)"
+        )
+    return 0.5 * sum(square(mean) + (expm1(log_variance) - log_variance), range(1, mean.ndim))
 
 
 # ------------------------------------------------------------------ activations (catalogue B)

@@ -72,7 +72,8 @@ class Group:
     pattern       a glob over parameter names; ``*`` crosses ``/``, so ``"head/*"`` is all below ``head``
     max_norm      ``float("inf")`` lifts a limit that the optimizer sets
     biases        decay, l2 and l1 apply to biases and scales of this group too
-    frozen        the parameters stay as they are and have no slots
+    frozen        the parameters stay as they are and have no slots; running statistics whose names match
+                  stay too, and training uses them as inference does
 
     A parameter belongs to the first group that matches. A pattern that matches none is a ConfigError.
 

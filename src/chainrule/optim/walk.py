@@ -22,6 +22,7 @@ __all__ = [
     "Setting",
     "apply_rule",
     "averaged",
+    "is_frozen",
     "look_ahead",
     "penalty",
     "rate_names",
@@ -68,10 +69,19 @@ def settings(rule: Rule | Solver, parameters: Mapping[str, Trainable]) -> dict[s
     others = rule.others(parameters)
     found = {}
     for name, parameter in parameters.items():
-        group = _group(rule, name)
-        if not group.frozen:
-            found[name] = _setting(rule, others.get(name), group, parameter)
+        if not is_frozen(rule, name):
+            found[name] = _setting(rule, others.get(name), _group(rule, name), parameter)
     return found
+
+
+def is_frozen(rule: Rule | Solver, name: str) -> bool:
+    """Whether a parameter or running statistic of that name stays as it is.
+
+    >>> from chainrule.optim import SGD, Group
+    >>> is_frozen(SGD(0.1, groups=(Group("body/*", frozen=True),)), "body/batch_norm_0/mean")
+    True
+    """
+    return _group(rule, name).frozen
 
 
 def _group(rule: Rule | Solver, name: str) -> Group:
@@ -143,7 +153,7 @@ def averaged(rule: Rule | Solver, names: Iterable[str]) -> dict[str, str]:
     """Parameter → the slot that holds its average; empty where nothing is averaged."""
     if rule.average is None:
         return {}
-    return {name: _slot_name("average", name) for name in names if not _group(rule, name).frozen}
+    return {name: _slot_name("average", name) for name in names if not is_frozen(rule, name)}
 
 
 def resolve_average(rule: Rule, total: int, per_epoch: int) -> Rule:

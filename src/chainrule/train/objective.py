@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,19 +113,23 @@ class Objective:
     def target_inputs(self, batch: int) -> dict[str, Expr]:
         return {name: input(f"target/{name}", (batch, *s.shape), s.dtype) for name, s in self.targets.items()}
 
-    def per_sample(self, outputs: Mapping[str, Expr], targets: Mapping[str, Expr]) -> dict[str, Expr]:
-        """ "loss" and each metric, (batch,); the losses of several outputs are added."""
+    def per_sample(
+        self, outputs: Mapping[str, Expr], targets: Mapping[str, Expr], terms: Mapping[str, Expr]
+    ) -> dict[str, Expr]:
+        """ "loss" and each metric, (batch,); the losses of several outputs, and what layers add for each
+        sample, are summed up and also told one by one."""
         if set(outputs) != set(self.losses):
             raise ConfigError(
                 f"the network's outputs are {sorted(outputs)}, the losses are for {sorted(self.losses)}"
             )
         found: dict[str, Expr] = {}
+        added = {name: v for name, v in terms.items() if v.shape}
         for name, loss in self.losses.items():
             suffix = "" if len(self.losses) == 1 else f"/{name}"
             value = _checked(loss, outputs[name], targets[name], f"loss{suffix}")
             found["loss"] = found["loss"] + value if "loss" in found else value
-            if suffix:
-                found[f"loss{suffix}"] = value
+            if suffix or added:
+                found[f"loss/{name}"] = value
             for metric, given in self.metrics.items():
                 if not losses.suits(given, loss):
                     continue
@@ -132,6 +137,9 @@ class Objective:
                 found[f"{metric}{suffix}"] = _checked(
                     function, outputs[name], targets[name], f"metric {metric!r}"
                 )
+        for name, value in added.items():
+            found["loss"] = found["loss"] + value
+            found[f"loss/{name}"] = value
         return found
 
     @property
@@ -155,7 +163,7 @@ class Objective:
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         outputs, run = self.model.trace(x, training=False)
         weight = input("weight", (batch,), self.model.dtype)
-        sums = {name: total(guard(weight, v)) for name, v in self.per_sample(outputs, y).items()}
+        sums = {name: total(guard(weight, v)) for name, v in self.per_sample(outputs, y, run.losses).items()}
         return Program(
             {**sums, "weight": total(weight)}, [*x.values(), *y.values(), weight], (), [*run.inputs.values()]
         )
@@ -210,8 +218,9 @@ class Objective:
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         weight = input("weight", (batch,), dtype)
         seed, step = input("seed", (), "int64"), input("step", (), "int64")
-        outputs, run = self.model.trace(x, training=True, seed=seed, step=step)
-        values, weights = self.per_sample(outputs, y), total(weight)
+        rests = functools.partial(optim.is_frozen, self.rule)
+        outputs, run = self.model.trace(x, training=True, seed=seed, step=step, resting=rests)
+        values, weights = self.per_sample(outputs, y, run.losses), total(weight)
         shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
 
         def mean(v: Expr) -> Expr:
@@ -224,7 +233,7 @@ class Objective:
             sums = {name: self._weighted_sum(v, weight) for name, v in values.items()}
             objective = sums["loss"] / shares
             for v in run.losses.values():
-                objective = objective + (mean(v) if v.shape else v)
+                objective = objective if v.shape else objective + v
             if (penalty := optim.penalty(self.rule, θ, parameters)) is not None:
                 objective = objective + penalty
         specs = optim.slot_specs(self.rule, parameters)
@@ -247,15 +256,14 @@ class Objective:
             raise ConfigError(f"{type(vicinity).__name__} mixes rows, so none can weigh 0; leave those out")
         point = _point(vicinity, x, run)
         key = RandomKey(run.seed, run.step, f"vicinity/{vicinity.at}")
-        found: dict[str, Expr] = {}
+        traced, found = (run.losses, run.updates, run.outputs), dict[str, Expr]()
         with scope(vicinity.at, operation=type(vicinity).__name__):
             neighbours = vicinity.neighbours(point, y, loss, mean, key)
             for k, one in enumerate(neighbours):
-                traced = [] if k else [run.updates, run.losses, run.outputs]
-                moved, *now = _moved({point: one.point}, outputs, *traced)
-                for group, new in zip(traced, now, strict=True):
-                    group.update(new)
-                for name, value in self.per_sample(moved, one.targets).items():
+                moved, terms, updates, seen = _moved({point: one.point}, outputs, *traced)
+                if not k:
+                    run.losses, run.updates, run.outputs = terms, updates, seen
+                for name, value in self.per_sample(moved, one.targets, terms).items():
                     part = one.weight * value
                     found[name] = found[name] + part if name in found else part
         return found
