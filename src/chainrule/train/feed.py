@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from chainrule import data as batching
+from chainrule.data.ahead import ahead
 from chainrule.executors import Array
+from chainrule.train.augmenting import Augmenter
 from chainrule.train.checkpoint import fingerprint
 
-__all__ = ["ArrayFeed", "Augmenter", "Data", "Feed"]
-
-Augmenter = Callable[[dict[str, Array], int, int], dict[str, Array]]
-"""(inputs, seed, epoch) → inputs, made anew for every epoch"""
+__all__ = ["ArrayFeed", "Data", "Feed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +83,8 @@ class Feed(ABC):
 class ArrayFeed(Feed):
     """All rows, of arrays that lie in memory.
 
-    augment    what the inputs become in each epoch; else they stay as they are
+    augment    what the inputs become in each epoch; else they stay as they are. Those of the next epoch are
+               made by a thread while this one is trained on, which leaves Python free where it is compiled
     """
 
     def __init__(
@@ -102,21 +102,34 @@ class ArrayFeed(Feed):
         self.lasting, self.made = augment is None, -1
         self.arrays = list(data.arrays.values())
         self.orders = batching.Orders(len(data), seed, 1, shuffle=shuffle)
+        self.epochs = 1
+        self.fresh: Generator[dict[str, Array], None, None] | None = None  # of the epochs after this one
 
     def prepare(self, epochs: int, executor: str) -> None:
         self.orders = batching.Orders(self.rows, self.seed, epochs, shuffle=self.shuffle, executor=executor)
+        self.epochs = epochs
 
     def close(self) -> None:
-        """There is nothing to be ended."""
+        """Ends the thread that augments."""
+        if self.fresh is not None:
+            self.fresh.close()
+        self.fresh = None
 
     def left(self, epoch: int, step: int) -> int:
         return self.per_epoch - step if self.lasting or self.made == epoch else 0
 
     def turn(self, epoch: int, step: int) -> None:
         if self.augment is not None:
-            inputs = self.augment(self.data.inputs, self.seed, epoch)
+            if self.fresh is None or epoch != self.made + 1:
+                self.close()
+                self.fresh = ahead(self._fresh(self.augment, epoch))
+            inputs = next(self.fresh)
             self.arrays = list(Data(inputs, self.data.targets, self.data.weight).arrays.values())
         self.made = epoch
+
+    def _fresh(self, augment: Augmenter, first: int) -> Iterator[dict[str, Array]]:
+        for epoch in range(first, first + self.epochs):
+            yield augment(self.data.inputs, self.seed, epoch)
 
     def index(self, epoch: int, step: int, count: int, rows: int) -> Array:
         order = self.orders(epoch, max(count // self.per_epoch, 1)).reshape(-1)

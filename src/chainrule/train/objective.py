@@ -15,12 +15,13 @@ from chainrule.autodiff import gradient
 from chainrule.data import Vicinity
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, Program
-from chainrule.graph.expr import Expr, input, scope, substitute
-from chainrule.ops import RandomKey, cast, full_like, guard, is_finite, where
+from chainrule.graph.expr import Expr, input, scope
+from chainrule.ops import cast, full_like, guard, is_finite, where
 from chainrule.ops import sum as total
-from chainrule.spec import Spec, is_float
+from chainrule.spec import Spec
 from chainrule.train.callbacks import Watch
 from chainrule.train.once import Once, described
+from chainrule.train.vicinal import moved, vicinal
 
 __all__ = ["Model", "Objective"]
 
@@ -182,7 +183,7 @@ class Objective:
         seen = {**step.run.outputs, **θ}
         g = _gradients(step.delivered["objective"], θ, seen, watches)
         moves = {θ[name]: at for name, at in optim.look_ahead(rule, θ, slots).items()}
-        g, delivered, buffers, seen = _moved(moves, g, step.delivered, step.run.updates, seen)
+        g, delivered, buffers, seen = moved(moves, g, step.delivered, step.run.updates, seen)
         rates = {name: input(name, (), self.model.dtype) for name in optim.rate_names(rule)}
         with scope("", operation="optimizer"):
             own = {name: g[name] for name in θ}
@@ -220,14 +221,16 @@ class Objective:
         seed, step = input("seed", (), "int64"), input("step", (), "int64")
         rests = functools.partial(optim.is_frozen, self.rule)
         outputs, run = self.model.trace(x, training=True, seed=seed, step=step, resting=rests)
-        values, weights = self.per_sample(outputs, y, run.losses), total(weight)
+        weights = total(weight)
         shares = where(weights <= 0, 1, weights)  # a batch of weight 0 has loss 0, not 0/0
 
-        def mean(v: Expr) -> Expr:
-            return self._weighted_sum(v, weight) / shares
+        def mean(values: Expr) -> Expr:
+            return self._weighted_sum(values, weight) / shares
 
-        if self.vicinity is not None:
-            values = self._around(self.vicinity, outputs, x, y, values["loss"], mean, run)
+        if self.vicinity is None:
+            values = self.per_sample(outputs, y, run.losses)
+        else:
+            values = vicinal(self.vicinity, x, y, outputs, run, self.per_sample, mean)
         θ = {name: run.inputs[name] for name in parameters}
         with scope("", operation="objective"):
             sums = {name: self._weighted_sum(v, weight) for name, v in values.items()}
@@ -246,28 +249,6 @@ class Objective:
             delivered={**sums, "weight": weights, "objective": objective},
         )
 
-    def _around(
-        self, vicinity: Vicinity, outputs: Mapping[str, Expr], x: Mapping[str, Expr], y: Mapping[str, Expr],
-        loss: Expr, mean: Callable[[Expr], Expr], run: nn.Run,
-    ) -> dict[str, Expr]:  # fmt: skip
-        """Losses and metrics of the neighbours that stand in for the examples; the trace becomes the first
-        one's."""
-        if vicinity.mixes and self.masks:
-            raise ConfigError(f"{type(vicinity).__name__} mixes rows, so none can weigh 0; leave those out")
-        point = _point(vicinity, x, run)
-        key = RandomKey(run.seed, run.step, f"vicinity/{vicinity.at}")
-        traced, found = (run.losses, run.updates, run.outputs), dict[str, Expr]()
-        with scope(vicinity.at, operation=type(vicinity).__name__):
-            neighbours = vicinity.neighbours(point, y, loss, mean, key)
-            for k, one in enumerate(neighbours):
-                moved, terms, updates, seen = _moved({point: one.point}, outputs, *traced)
-                if not k:
-                    run.losses, run.updates, run.outputs = terms, updates, seen
-                for name, value in self.per_sample(moved, one.targets, terms).items():
-                    part = one.weight * value
-                    found[name] = found[name] + part if name in found else part
-        return found
-
     def _weighted_sum(self, values: Expr, weight: Expr) -> Expr:
         """Σ w·v over the batch; a weight of 0 leaves its row out, whatever v is there."""
         return total(guard(weight, values) if self.masks else values * weight)
@@ -282,32 +263,6 @@ def _checked(function: Function, output: Expr, target: Expr, what: str) -> Expr:
             f"one value per sample, shape {output.shape[:1]}: take a mean or sum over the other axes"
         )
     return cast(value, output.dtype)
-
-
-def _point(vicinity: Vicinity, x: Mapping[str, Expr], run: nn.Run) -> Expr:
-    """The node that a vicinity moves."""
-    name, at = type(vicinity).__name__, vicinity.at
-    if at and at not in run.outputs:
-        raise ConfigError(f"{name}: no layer is called {at!r}; {nearest(at, run.outputs)}")
-    if not at and len(x) > 1:
-        raise ConfigError(f"{name}: the network takes {sorted(x)}; name the layer to be moved with at=…")
-    point = run.outputs[at] if at else next(iter(x.values()))
-    if not is_float(point.dtype):
-        raise ConfigError(
-            f"{name}: {at or 'the input'} is {point.dtype.name}, which cannot be moved a little; give "
-            "floats, or name the layer that makes floats of it: at='rescale_0'"
-        )
-    return point
-
-
-def _moved(moves: Mapping[Expr, Expr], *groups: Mapping[str, Expr]) -> list[dict[str, Expr]]:
-    """Every group of nodes, computed with some nodes replaced by others."""
-    moves = {old: new for old, new in moves.items() if new is not old}
-    if not moves:
-        return [dict(group) for group in groups]
-    flat = substitute([x for group in groups for x in group.values()], moves)
-    nodes = iter(flat)
-    return [{name: next(nodes) for name in group} for group in groups]
 
 
 def _gradients(

@@ -15,8 +15,9 @@ from chainrule.config import to_json
 from chainrule.errors import ConfigError, DataError, ShapeError, within
 from chainrule.executors import Array, check
 from chainrule.spec import Spec
+from chainrule.train.augmenting import augmenter, parted
 from chainrule.train.callbacks import Callback
-from chainrule.train.feed import ArrayFeed, Augmenter, Data, Feed
+from chainrule.train.feed import ArrayFeed, Data, Feed
 from chainrule.train.held import Held, HeldArrays
 from chainrule.train.loop import Fit
 from chainrule.train.objective import Model, Objective
@@ -91,19 +92,6 @@ class Request:
         return 32 if self.batch_size is None else int(self.batch_size)
 
     @property
-    def augments(self) -> list[Any]:
-        """What makes fresh images every epoch."""
-        return [a for a in _several(self.augment) if not isinstance(a, door.Vicinity)]
-
-    @property
-    def vicinity(self) -> door.Vicinity | None:
-        """What stands in for the examples within a step."""
-        found = [a for a in _several(self.augment) if isinstance(a, door.Vicinity)]
-        if len(found) > 1:
-            raise ConfigError(f"augment holds {found[0]!r} and {found[1]!r}; give one of the two")
-        return found[0] if found else None
-
-    @property
     def resolved_schedule(self) -> optim.Schedule:
         """Decay to zero by default (Goodfellow, Bengio & Courville 2016, eq. 8.14, ε_τ = 0)."""
         return optim.Linear() if self.schedule is None else optim.resolve_schedule(self.schedule)
@@ -141,7 +129,7 @@ def prepare_fit(
         seed,
         merge_single=model.batch_statistics,
         shuffle=asked.shuffle,
-        augment=_augmenter(asked.augments, model),
+        augment=augmenter(parted(asked.augment)[0], list(model.inputs)),
     )
     masks = not data.weight.all()
     return fit_on(feed, asked, rule, model, losses, targets, held, state, seed, masks=masks)
@@ -161,11 +149,14 @@ def fit_on(
     targets: Mapping[str, Spec], held: Held | None, state: Mapping[str, Array], seed: int, *, masks: bool,
 ) -> Fit:  # fmt: skip
     """A fit by steps, of rows that come from anywhere."""
+    _, vicinity = parted(asked.augment)
+    if masks and vicinity is not None and vicinity.mixes:
+        raise ConfigError(f"{type(vicinity).__name__} mixes rows, so none can weigh 0; leave those out")
     averaging = optim.resolve_average(rule, int(asked.epochs) * feed.per_epoch, feed.per_epoch)
     slots = optim.slot_specs(rule, model.parameters)
     return Fit(
         objective=Objective(
-            model, losses, choose_metrics(asked.metrics, losses), targets, averaging, masks, asked.vicinity
+            model, losses, choose_metrics(asked.metrics, losses), targets, averaging, masks, vicinity
         ),
         state={**snapshot(state), **{name: np.zeros(s.shape, s.dtype) for name, s in slots.items()}},
         feed=feed,
@@ -237,30 +228,6 @@ def held_arrays(
     except (DataError, ShapeError) as error:
         raise type(error)(f"validation: {error}") from None
     return HeldArrays(_as_trained_on(held, targets))
-
-
-def _several(augment: Any) -> list[Any]:
-    """One or several, as a list."""
-    return list(augment) if isinstance(augment, tuple | list) else [] if augment is None else [augment]
-
-
-def _augmenter(augments: Sequence[Any], model: Model) -> Augmenter | None:
-    if not augments:
-        return None
-    if list(model.inputs) != ["x"]:
-        raise ConfigError(f"augment works on one array of images, the network takes {sorted(model.inputs)}")
-
-    def augmented(inputs: dict[str, Array], seed: int, epoch: int) -> dict[str, Array]:
-        given = x = inputs["x"]
-        for augment in augments:
-            x = augment(x, seed=seed, epoch=epoch)
-            if not isinstance(x, np.ndarray) or x.shape != given.shape or x.dtype != given.dtype:
-                found = f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-                wanted = f"{given.dtype}{list(given.shape)}"
-                raise ConfigError(f"augment gave {found} for {wanted}; it must keep shape and dtype")
-        return {"x": x}
-
-    return augmented
 
 
 def sample_specs(arrays: Mapping[str, Array]) -> dict[str, Spec]:

@@ -15,6 +15,7 @@ from chainrule.data import Block, RowStream
 from chainrule.errors import ConfigError, DataError, ShapeError
 from chainrule.executors import Array
 from chainrule.spec import Spec
+from chainrule.train.augmenting import parted
 from chainrule.train.feed import Data
 from chainrule.train.held import Held, HeldStream
 from chainrule.train.loop import Fit
@@ -43,7 +44,7 @@ _ITS_OWN = {
 
 def as_asked(asked: Request, stream: RowStream) -> Request:
     """With the batch size and the order of the stream; ConfigError for what only a stream can decide."""
-    given = {"sample_weight": asked.sample_weight, "augment": asked.augments or None}
+    given = {"sample_weight": asked.sample_weight, "augment": parted(asked.augment)[0] or None}
     for name, remedy in _ITS_OWN.items():
         if given[name] is not None:
             raise ConfigError(f"{name} is of arrays in memory; {remedy}")

@@ -1,9 +1,6 @@
-"""Pool: the rows among which a stream shuffles, and blocks of them; ``ahead`` makes the next meanwhile."""
+"""Pool: the rows among which a stream shuffles, and blocks of them."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +8,7 @@ from chainrule.data.batches import plan
 from chainrule.data.streaming import Block, Buffers
 from chainrule.data.tables.table import Array
 
-__all__ = ["Pool", "ahead"]
+__all__ = ["Pool"]
 
 
 class Pool:
@@ -79,45 +76,3 @@ class Pool:
         if name not in self.arrays:
             self.arrays[name] = np.empty((self.size, *like.shape[1:]), like.dtype)
         return self.arrays[name]
-
-
-def ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The same blocks, each made by a thread while the one before it is worked on: two are in memory.
-
-    An exception of the thread is raised where its block was asked for; closing the iterator ends the thread.
-
-    >>> list(ahead(iter("abc")))
-    ['a', 'b', 'c']
-    """
-    import queue
-    import threading
-
-    ready: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    taken, stopped = threading.Semaphore(0), threading.Event()
-
-    def produce() -> None:
-        try:
-            for block in blocks:
-                ready.put(("block", block))
-                taken.acquire()
-                if stopped.is_set():
-                    return
-            ready.put(("end", None))
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asked
-            ready.put(("error", error))
-
-    thread = threading.Thread(target=produce, name="chainrule-stream", daemon=True)
-    thread.start()
-    try:
-        while True:
-            what, value = ready.get()
-            if what == "end":
-                return
-            if what == "error":
-                raise value
-            taken.release()
-            yield value
-    finally:
-        stopped.set()
-        taken.release()
-        thread.join()

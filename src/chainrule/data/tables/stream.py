@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.data.ahead import ahead
 from chainrule.data.arrays import check_weights
 from chainrule.data.batches import permutation, plan
 from chainrule.data.streaming import Block, Buffers, RowStream
 from chainrule.data.tables.choose import choose_encoders
 from chainrule.data.tables.moments import Moments, row_keys
-from chainrule.data.tables.pool import Pool, ahead
+from chainrule.data.tables.pool import Pool
 from chainrule.data.tables.profile import ColumnProfile, Profile
 from chainrule.data.tables.sources import Source, open_source
 from chainrule.data.tables.table import Array, Table, concatenate
