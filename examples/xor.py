@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import chainrule as cr
-from chainrule.nn import Dense
+from chainrule.nn import Dense, Zeros
 from chainrule.ops import step
 from gallery import COLOURS, picture, run
 
@@ -36,21 +36,19 @@ def by_hand() -> cr.Network:
     return network
 
 
-def perceptron(targets: np.ndarray, epochs: int) -> list[int]:
-    """The rule w ← w + (y − ŷ) x, b ← b + (y − ŷ); the mistakes of each epoch."""
-    w, b, mistakes = np.zeros(2), 0.0, []
-    for _ in range(epochs):
-        errors = []
-        for x, y in zip(INPUTS, targets, strict=True):
-            errors.append(y - float(w @ x + b >= 0))
-            w, b = w + errors[-1] * x, b + errors[-1]
-        mistakes.append(int(np.abs(errors).sum()))
-    return mistakes
+def perceptron(targets: np.ndarray) -> np.ndarray:
+    """Descent with rate 1 on one example at a time: w ← w + (y − ŷ) x, b ← b + (y − ŷ); mistakes by epoch."""
+    one_by_one = {"batch_size": 1, "shuffle": False, "schedule": cr.optim.Constant()}
+    history = cr.Network(Dense(1, init=Zeros())).fit(
+        INPUTS, targets[:, None], loss=cr.losses.Perceptron(), optimizer=cr.optim.SGD(1.0),
+        metrics="error", epochs=20, verbose=0, **one_by_one,
+    )  # fmt: skip
+    return len(targets) * history["error"]
 
 
 def main(short: bool) -> tuple[dict[str, float], Figure]:
     """Two layers on XOR; the learning rule on AND and on XOR."""
-    network, easy, hard = by_hand(), perceptron(AND, 20), perceptron(XOR, 20)
+    network, easy, hard = by_hand(), perceptron(AND), perceptron(XOR)
     figures = {
         "mistakes, two layers by hand, XOR": float(np.sum(network.output(INPUTS)[:, 0] != XOR)),
         "mistakes, one unit, AND": easy[-1],

@@ -179,6 +179,11 @@ def test_uniform_schemes(init, limit):
     assert w.var() == pytest.approx(limit**2 / 3, rel=0.02)
 
 
+def test_zeros_and_constants_are_what_they_say():
+    np.testing.assert_array_equal(sample(nn.Zeros(), (2, 3)), np.zeros((2, 3), F32))
+    np.testing.assert_array_equal(sample(nn.Constant(0.1), (2, 3)), np.full((2, 3), 0.1, F32))
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (2, 3, 5), (2, 2, 3)])
 def test_orthogonal_keeps_lengths(shape):
     q = sample(nn.Orthogonal(gain=3.0), shape, dtype=F64).reshape(-1, shape[-1])

@@ -163,6 +163,10 @@ CASES: dict[str, list[Case]] = {
         (losses.BinaryCrossEntropy(), Z[:, 0], BITS[:, 0], np_binary(Z, BITS)[:, 0]),
         (losses.BinaryCrossEntropy(class_weight=(0.5, 3)), Z, BITS, np_binary(Z, BITS, 0.5, 3).mean(1)),
     ],
+    "Perceptron": [
+        (losses.Perceptron(), Z, BITS, np.where((Z >= 0) == BITS, 0, np.abs(Z)).mean(1)),
+        (losses.Perceptron(outputs="sum"), Z, BITS, np.where((Z >= 0) == BITS, 0, np.abs(Z)).sum(1)),
+    ],
     "BinaryFocal": [(losses.BinaryFocal(), Z, BITS, np_binary_focal(Z, BITS).mean(1))],
 }  # fmt: skip
 ALL = [pytest.param(*case, id=f"{name}-{i}") for name, cases in CASES.items() for i, case in enumerate(cases)]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainrule import losses, ops
+import chainrule as cr
+from chainrule import losses, nn, ops
 from chainrule.autodiff import gradient, jacobian
 from chainrule.errors import ConfigError, ShapeError
 from chainrule.executors import evaluate
@@ -249,3 +250,28 @@ def test_gaussian_kl_is_the_integral() -> None:
     check_gradients(losses.gaussian_kl, m, v)
     with pytest.raises(ShapeError, match=r"must both be \(batch, k\)"):
         losses.gaussian_kl(mean, ops.input("v", (1, 3), "float64"))
+
+
+# ------------------------------------------------------------------ the perceptron
+
+
+def test_descent_on_the_perceptron_loss_is_rosenblatts_rule_also_at_zero() -> None:
+    """Ten epochs over random points, one at a time, from weights of 0, where z = 0 is answered by 1."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(-3, 4, (30, 3)).astype("float32")
+    y = (x @ [2, -1, 0.5] > 0.3).astype("float32")[:, None]
+    net = cr.Network(nn.Dense(1, nn.Zeros()))
+    history = net.fit(
+        x, y, loss=losses.Perceptron(), metrics="error", optimizer=cr.optim.SGD(1.0),
+        schedule=cr.optim.Constant(), epochs=10, batch_size=1, shuffle=False, verbose=0,
+    )  # fmt: skip
+    w, b, mistakes = np.zeros(3), 0.0, np.zeros(10)
+    for epoch in range(10):
+        for row, target in zip(x, y[:, 0], strict=True):
+            wrong = target - float(w @ row + b >= 0)
+            w, b, mistakes[epoch] = w + wrong * row, b + wrong, mistakes[epoch] + abs(wrong)
+    np.testing.assert_array_equal(net["dense_0/W"][:, 0], w)
+    np.testing.assert_array_equal(net["dense_0/b"], [b])
+    np.testing.assert_allclose(history["error"] * 30, mistakes, rtol=1e-6)
+    assert mistakes[0] > 3
+    np.testing.assert_array_equal(net.predict(x), net.output(x) >= 0)

@@ -139,7 +139,7 @@ def close(mine, theirs, rtol):
 
 
 @pytest.mark.parametrize(("primitive", "case"), CASES)
-def test_values_and_gradients_of_every_primitive(primitive, case):
+def test_values_and_gradients_of_every_primitive(primitive, case, compared):
     arrays = case.arrays(seed=6)
     inputs = [ops.input(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
     given = dict(zip(inputs, arrays, strict=True))
@@ -154,6 +154,7 @@ def test_values_and_gradients_of_every_primitive(primitive, case):
 
     value, pull = jax.vjp(theirs, *[jnp.asarray(arrays[i]) for i in floating])
     close(evaluate([y], given)[0], value, 1e-10)
+    compared("operations", primitive.name, "JAX")
     if not floating or not is_float(y.dtype):
         return
     cotangent = np.random.default_rng(1).normal(size=y.shape)
@@ -192,7 +193,7 @@ def test_every_registered_function_is_compared():
 
 
 @pytest.mark.parametrize("name", FUNCTIONS_THERE)
-def test_registered_functions(name):
+def test_registered_functions(name, compared):
     """Values, gradients and Hessian-vector products, away from the kinks and far out."""
     value = np.array([[-30.0, -4.2, -2.1, -0.5], [0.3, 1.7, 2.8, 25]])
     c, v = np.random.default_rng(2).normal(size=(2, 2, 4))
@@ -213,6 +214,7 @@ def test_registered_functions(name):
     ):
         scale = np.abs(np.asarray(b)).max()
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-15 * max(scale, 1))
+    compared("operations", name, "JAX")
 
 
 def test_a_network_its_gradient_and_its_hessian():

@@ -394,7 +394,7 @@ def differentiate(op, mine, pairs, wrt, what):
 
 
 @pytest.mark.parametrize("name", FORMS, ids=lambda name: ".".join(filter(None, name)))
-def test_pytorchs_samples(name):
+def test_pytorchs_samples(name, compared):
     op, form = OP_INFOS[name], FORMS[name]
     dtype = dtype_of(op)
     torch.manual_seed(0)
@@ -403,6 +403,7 @@ def test_pytorchs_samples(name):
     )
     met = sum(compare(op, sample, form) for sample in samples)
     assert met >= max(1, len(samples) / 2), f"{met} of {len(samples)} samples"
+    compared("operations", ".".join(filter(None, name)), "PyTorch's samples", met)
 
 
 # ------------------------------------------------------------------ refusals
@@ -482,7 +483,7 @@ JUDGED = [
 
 
 @pytest.mark.parametrize(("primitive", "case"), JUDGED)
-def test_pytorchs_gradcheck_judges_every_primitive(primitive, case):
+def test_pytorchs_gradcheck_judges_every_primitive(primitive, case, compared):
     arrays = case.arrays(seed=5)
     inputs = [ops.input(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
     y = apply(primitive, *inputs, **case.meta)
@@ -494,3 +495,4 @@ def test_pytorchs_gradcheck_judges_every_primitive(primitive, case):
     function = as_torch([y], inputs)
     assert torch.autograd.gradcheck(function, tensors_, eps=1e-6, atol=1e-5, rtol=1e-3)
     assert torch.autograd.gradgradcheck(function, tensors_, eps=1e-6, atol=1e-5, rtol=1e-3)
+    compared("operations", primitive.name, "PyTorch")

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from descents import START, STEPS, Arrays, Factor, constant, ours, theirs
 
-from chainrule import ops, optim
-from chainrule.autodiff import gradient
-from chainrule.executors import Program, epoch
-from chainrule.spec import Spec, as_dtype
-
-STEPS = 100
-GENERATOR = np.random.Generator(np.random.Philox(11))
-X, Y = GENERATOR.normal(size=(9, 3)), GENERATOR.normal(size=(9, 2))
-START = {
-    "hidden/W": GENERATOR.normal(size=(3, 4)),
-    "hidden/b": GENERATOR.normal(size=4),
-    "out/W": GENERATOR.normal(size=(4, 2)),
-}
-Arrays = dict[str, np.ndarray]
-Factor = Callable[[int], float]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    name: str
-    spec: Spec
-    role: str
+from chainrule import optim
 
 
 @pytest.fixture(autouse=True)
@@ -40,64 +20,6 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def constant(k: int) -> float:
-    return 1.0
-
-
-def ours(rule: optim.Rule, factor: Factor = constant) -> tuple[Arrays, Arrays, Arrays]:
-    """The parameters after every step, and the state at the end."""
-    double = as_dtype("float64")
-    parameters = {
-        n: Parameter(n, Spec(a.shape, double), "bias" if n.endswith("b") else "weight")
-        for n, a in START.items()
-    }
-    θ = {n: ops.input(n, a.shape, double) for n, a in START.items()}
-    slots = {n: ops.input(n, s.shape, s.dtype) for n, s in optim.slot_specs(rule, parameters).items()}
-    t, rates = ops.input("t", (), double), {n: ops.input(n, (), double) for n in optim.rate_names(rule)}
-    at = optim.look_ahead(rule, θ, slots)
-    r = ops.tanh(X @ at["hidden/W"] + at["hidden/b"]) @ at["out/W"] - Y
-    loss = ops.mean(r * r)
-    penalty = optim.penalty(rule, at, parameters)
-    loss = loss if penalty is None else loss + penalty
-    g = dict(zip(θ, gradient(loss, list(at.values())), strict=True))
-    new, remembered = optim.apply_rule(rule, parameters, θ, g, slots, t, rates)
-    made = Program(new, (), [t, *rates.values()], [*θ.values(), *slots.values()], {**new, **remembered})
-    state = {n: np.array(a) for n, a in START.items()} | {n: np.zeros(x.shape) for n, x in slots.items()}
-    factors = np.array([factor(k) for k in range(STEPS)])
-    scalars = [np.arange(1.0, STEPS + 1), *(float(r) * factors for r in optim.rate_names(rule).values())]
-    done, path = epoch(made).run(state, [], np.zeros((STEPS, 1), int), scalars)
-    assert done == STEPS
-    return {n: state[n] for n in START}, state, path
-
-
-def theirs(
-    make: Callable[..., torch.optim.Optimizer],
-    factor: Factor = constant,
-    decay: float | None = None,
-    clip: Callable[[list[torch.Tensor]], Any] | None = None,
-    average: Any = None,
-) -> Arrays:
-    """``decay`` goes to the weights alone, as ours does."""
-    θ = {n: torch.tensor(a, requires_grad=True) for n, a in START.items()}
-    groups = [
-        {"params": [p], **({} if decay is None else {"weight_decay": 0.0 if n.endswith("b") else decay})}
-        for n, p in θ.items()
-    ]
-    optimizer = make(groups)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        r = torch.tanh(torch.tensor(X) @ θ["hidden/W"] + θ["hidden/b"]) @ θ["out/W"] - torch.tensor(Y)
-        (r * r).mean().backward()
-        if clip is not None:
-            clip(list(θ.values()))
-        optimizer.step()
-        schedule.step()
-        if average is not None:
-            average(θ)
-    return {n: p.detach().numpy() for n, p in θ.items()}
 
 
 def assert_equal(found: Arrays, expected: Arrays, tolerance: float = 1e-10) -> None:
@@ -144,9 +66,10 @@ SAME: dict[str, tuple[optim.Rule, Callable[..., Any], Factor, float | None]] = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_a_hundred_steps_are_the_same(name: str) -> None:
+def test_a_hundred_steps_are_the_same(name: str, compared: Callable[..., None]) -> None:
     rule, make, factor, decay = SAME[name]
     assert_equal(ours(rule, factor)[0], theirs(make, factor, decay))
+    compared("optimizers", type(rule).__name__, "PyTorch")
 
 
 def test_nesterov_of_pytorch_walks_our_look_ahead_points() -> None:
@@ -240,10 +163,13 @@ def test_averages_are_those_of_swa_utils(kind: str) -> None:
     ],
     ids=["Cosine", "Linear", "Exponential", "Step", "Constant"],
 )
-def test_schedules_are_the_same(schedule: optim.Schedule, make: Callable[..., Any]) -> None:
+def test_schedules_are_the_same(
+    schedule: optim.Schedule, make: Callable[..., Any], compared: Callable[..., None]
+) -> None:
     optimizer = T.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make(optimizer)
     for k in range(100):
         assert schedule.factor(k, 100, 10) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
         optimizer.step()
         scheduler.step()
+    compared("schedules", type(schedule).__name__, "PyTorch", 100)

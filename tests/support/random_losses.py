@@ -89,6 +89,12 @@ def _binary_focal(draws: random.Random, rng: np.random.Generator, shape: Shape) 
     return [nn.Dense(labels)], loss, rng.integers(0, 2, (*shape, labels))
 
 
+def _perceptron(draws: random.Random, rng: np.random.Generator, shape: Shape) -> Head:
+    labels = draws.randint(1, 5)
+    loss = losses.Perceptron(outputs=draws.choice(["mean", "sum"]))
+    return [nn.Dense(labels)], loss, rng.integers(0, 2, (*shape, labels))
+
+
 def _numbers(make: Callable[[random.Random], losses.Loss]) -> Callable[..., Head]:
     def head(draws: random.Random, rng: np.random.Generator, shape: Shape) -> Head:
         k = draws.randint(1, 7)
@@ -137,6 +143,7 @@ HEADS: dict[str, Callable[[random.Random, np.random.Generator, Shape], Head]] = 
     "Quantile": _quantile,
     "Focal": _focal,
     "BinaryFocal": _binary_focal,
+    "Perceptron": _perceptron,
     "KLDivergence": _kl,
 }
 """For every loss by name: (draws, numbers, shape of a target without its last axis) → a head."""

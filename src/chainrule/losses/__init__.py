@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chainrule.errors import ConfigError, nearest
 from chainrule.graph.expr import Expr
-from chainrule.losses.binary import Binary, BinaryCrossEntropy, BinaryFocal
+from chainrule.losses.binary import Binary, BinaryCrossEntropy, BinaryFocal, Perceptron
 from chainrule.losses.cells import Cells
 from chainrule.losses.classification import (
     Classification,
@@ -49,6 +49,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanSquaredError",
     "NegativeLogLikelihood",
+    "Perceptron",
     "PoissonNLL",
     "Quantile",
     "Regression",
@@ -67,7 +68,7 @@ LOSSES: dict[str, type[Loss]] = {
     for loss in (
         NegativeLogLikelihood, BinaryCrossEntropy, CrossEntropy, MeanSquaredError, HalfSquaredError,
         MeanAbsoluteError, Huber, GaussianNLL, GaussianMixtureNLL, PoissonNLL, Quantile, Focal, BinaryFocal,
-        KLDivergence, Cells,
+        KLDivergence, Cells, Perceptron,
     )
 }  # fmt: skip
 """Every loss by class name. One list drives the tests: whatever is added inherits every check."""

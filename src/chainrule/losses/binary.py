@@ -12,10 +12,10 @@ from chainrule.graph.expr import Expr
 from chainrule.losses import targets
 from chainrule.losses.classification import check_weights
 from chainrule.losses.loss import Loss, Over, check_over, matched, over_outputs
-from chainrule.ops import cast, sigmoid, softplus
+from chainrule.ops import cast, sigmoid, softplus, step
 from chainrule.spec import Spec
 
-__all__ = ["Binary", "BinaryCrossEntropy", "BinaryFocal"]
+__all__ = ["Binary", "BinaryCrossEntropy", "BinaryFocal", "Perceptron"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +111,24 @@ class BinaryFocal(Binary):
         missed = self.alpha * y * sigmoid(-z) ** self.gamma * softplus(-z)
         false_alarm = (1 - self.alpha) * (1 - y) * sigmoid(z) ** self.gamma * softplus(z)
         return missed + false_alarm
+
+
+@dataclass(frozen=True)
+class Perceptron(Binary):
+    """(ŷ − y) z with the answer ŷ = 1[z ≥ 0] of a step unit: 0 where it is right, else |z|. Its gradient by z
+    is ŷ − y, so SGD(1) on one sample at a time is the perceptron rule w ← w + (y − ŷ) x (Rosenblatt 1958). It
+    ends where a line parts the classes, and circles for ever where none does. ``probabilities`` are ŷ: 0 or 1.
+
+    prediction (batch, …) the sums z of step units, target of the same shape → (batch,)
+
+    >>> from chainrule.executors import evaluate
+    >>> from chainrule.graph.expr import constant
+    >>> evaluate([Perceptron()(constant([2.0, 2.0, -3.0]), constant([1, 0, 1]))], {})[0]
+    array([0., 2., 3.], dtype=float32)
+    """
+
+    def each(self, z: Expr, y: Expr) -> Expr:
+        return (step(z) - y) * z
+
+    def probabilities(self, output: Expr) -> Expr:
+        return step(output)

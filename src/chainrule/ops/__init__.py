@@ -2,6 +2,7 @@
 
 from chainrule.graph.expr import OPERATORS, Expr, call, constant, input, item
 from chainrule.ops import (
+    attending,
     convert,
     convolution,
     elementwise,
@@ -14,7 +15,8 @@ from chainrule.ops import (
     shape,
     sliding,
 )
-from chainrule.ops.convert import *  # noqa: F403  (the room's vocabulary, re-exported by design)
+from chainrule.ops.attending import *  # noqa: F403  (the room's vocabulary, re-exported by design)
+from chainrule.ops.convert import *  # noqa: F403
 from chainrule.ops.convolution import *  # noqa: F403
 from chainrule.ops.elementwise import *  # noqa: F403
 from chainrule.ops.functions import *  # noqa: F403
@@ -29,7 +31,8 @@ from chainrule.ops.sliding import *  # noqa: F403
 
 __all__ = ["SAMPLES", "Expr", "call", "constant", "input", "item"]
 for _room in (
-    convert, convolution, elementwise, functions, index, linalg, pooling, random, reduce, shape, sliding,
+    attending, convert, convolution, elementwise, functions, index, linalg, pooling, random, reduce, shape,
+    sliding,
 ):  # fmt: skip
     __all__ += _room.__all__
 
