@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from chainrule import data as batching
 from chainrule.data.ahead import ahead
 from chainrule.executors import Array
+from chainrule.executors.cpu.threads import thread_limit
 from chainrule.train.augmenting import Augmenter
 from chainrule.train.checkpoint import fingerprint
 
@@ -40,9 +41,11 @@ class Feed(ABC):
     full, tail          steps of an epoch with so many rows, and rows of a last one (0: there is none)
     lasting             whether the rows of all epochs are in memory
     arrays              inputs, targets and weight of the rows that are, as a program takes them
+    beside              whether a thread computes beside the executor, which leaves it a processor
     """
 
     lasting: bool
+    beside: bool = False
     arrays: Sequence[Array]
 
     def __init__(self, rows: int, batch_size: int, *, merge_single: bool) -> None:
@@ -84,7 +87,7 @@ class ArrayFeed(Feed):
     """All rows, of arrays that lie in memory.
 
     augment    what the inputs become in each epoch; else they stay as they are. Those of the next epoch are
-               made by a thread while this one is trained on, which leaves Python free where it is compiled
+               made by a thread while this one is trained on, where there is a processor for it
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class ArrayFeed(Feed):
 
     def prepare(self, epochs: int, executor: str) -> None:
         self.orders = batching.Orders(self.rows, self.seed, epochs, shuffle=self.shuffle, executor=executor)
-        self.epochs = epochs
+        self.epochs, self.beside = epochs, self.augment is not None and thread_limit() > 1
 
     def close(self) -> None:
         """Ends the thread that augments."""
@@ -122,12 +125,13 @@ class ArrayFeed(Feed):
         if self.augment is not None:
             if self.fresh is None or epoch != self.made + 1:
                 self.close()
-                self.fresh = ahead(self._fresh(self.augment, epoch))
+                fresh = self._fresh(self.augment, epoch)
+                self.fresh = ahead(fresh) if self.beside else fresh
             inputs = next(self.fresh)
             self.arrays = list(Data(inputs, self.data.targets, self.data.weight).arrays.values())
         self.made = epoch
 
-    def _fresh(self, augment: Augmenter, first: int) -> Iterator[dict[str, Array]]:
+    def _fresh(self, augment: Augmenter, first: int) -> Generator[dict[str, Array], None, None]:
         for epoch in range(first, first + self.epochs):
             yield augment(self.data.inputs, self.seed, epoch)
 

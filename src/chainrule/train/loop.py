@@ -21,6 +21,7 @@ import numpy as np
 from chainrule import optim
 from chainrule.errors import ConfigError
 from chainrule.executors import Array, Epoch, Program, decide, epoch
+from chainrule.executors.cpu.threads import thread_limit
 from chainrule.train import divergence, watching
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
 from chainrule.train.checkpoint import RunFolder, pack, remind, unpack
@@ -335,6 +336,8 @@ class Fit:
         if key not in self.programs:
             program = self._traced(*key)
             ready = epoch(program, executor=self.history.executor, threads=self.threads)
+            if self.feed.beside and self.threads is None and ready.threads == thread_limit():
+                ready = epoch(program, executor=self.history.executor, threads=ready.threads - 1)
             self.history.threads = max(self.history.threads, ready.threads)
             self.programs[key] = program, ready
         return self.programs[key]
