@@ -177,7 +177,7 @@ def test_blocks_and_weights_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     whole, repeated, blocks = network(), network(), network()
     whole.fit(x, y, sample_weight=weight, **options)
     repeated.fit(x.repeat(weight, 0), y.repeat(weight, 0), **options)
-    monkeypatch.setattr("chainrule.train.solve._BLOCK", 16)
+    monkeypatch.setattr("chainrule.train.whole._BLOCK", 16)
     blocks.fit(x, y, sample_weight=weight, **options)
     for name, value in whole.parameters.items():
         np.testing.assert_allclose(repeated[name], value, rtol=1e-7, atol=1e-9)

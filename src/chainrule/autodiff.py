@@ -12,7 +12,7 @@ from chainrule.ops.elementwise import full_like, zeros_like
 from chainrule.ops.shape import broadcast, reshape, stack
 from chainrule.spec import is_float
 
-__all__ = ["gradient", "hessian", "hvp", "jacobian", "path_count", "value_and_gradient", "vjp"]
+__all__ = ["gradient", "hessian", "hvp", "jacobian", "jvp", "path_count", "value_and_gradient", "vjp"]
 
 _MOST_ROWS = 256
 
@@ -142,6 +142,22 @@ def hessian(y: Expr, x: Expr) -> Expr:
 def hvp(y: Expr, wrt: Sequence[Expr], vectors: Sequence[Expr]) -> list[Expr]:
     """H v: the Hessian of a scalar y times a vector, as ∂(∂y/∂x · v)/∂x (Pearlmutter 1994)."""
     return vjp(gradient(y, list(wrt)), wrt, vectors)
+
+
+def jvp(outputs: Sequence[Expr], wrt: Sequence[Expr], tangents: Sequence[Expr]) -> list[Expr]:
+    """J v: how much each output moves when every x moves along its tangent, Σ ∂output/∂x · tangent.
+
+    Jᵀu is linear in u, so a sweep back through its graph, from the x to u, multiplies by J. What it finds
+    does not depend on u: no value of it is ever needed.
+
+    >>> from chainrule import ops
+    >>> x = ops.input("x", (3,))
+    >>> jvp([ops.sum(x * x)], [x], [ops.input("v", (3,))])[0].shape
+    ()
+    """
+    _check_floating(outputs)
+    u = [input(f"cotangent {i}", y.shape, y.dtype) for i, y in enumerate(outputs)]
+    return vjp(vjp(outputs, wrt, u), u, tangents)
 
 
 def path_count(y: Expr, x: Expr) -> int:

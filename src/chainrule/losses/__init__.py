@@ -19,6 +19,7 @@ from chainrule.losses.likelihood import GaussianNLL, PoissonNLL
 from chainrule.losses.loss import Loss, Regression
 from chainrule.losses.metrics import METRICS
 from chainrule.losses.mixture import GaussianMixtureNLL
+from chainrule.losses.predicted import PredictedMixture
 from chainrule.losses.regression import (
     HalfSquaredError,
     Huber,
@@ -51,6 +52,7 @@ __all__ = [
     "NegativeLogLikelihood",
     "Perceptron",
     "PoissonNLL",
+    "PredictedMixture",
     "Quantile",
     "Regression",
     "gaussian_kl",

@@ -117,7 +117,7 @@ class BinaryFocal(Binary):
 class Perceptron(Binary):
     """(ŷ − y) z with the answer ŷ = 1[z ≥ 0] of a step unit: 0 where it is right, else |z|. Its gradient by z
     is ŷ − y, so SGD(1) on one sample at a time is the perceptron rule w ← w + (y − ŷ) x (Rosenblatt 1958). It
-    ends where a line parts the classes, and circles for ever where none does. ``probabilities`` are ŷ: 0 or 1.
+    ends where a line parts the classes and circles for ever where none does. ``probabilities`` are ŷ, 0 or 1.
 
     prediction (batch, …) the sums z of step units, target of the same shape → (batch,)
 

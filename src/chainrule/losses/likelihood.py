@@ -20,11 +20,12 @@ from chainrule.losses.loss import (
     no_probabilities,
     over_outputs,
 )
+from chainrule.losses.predicted import PredictedMixture
 from chainrule.ops import exp, log, softplus, square
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
 
-__all__ = ["LOG_2PI", "GaussianNLL", "PoissonNLL", "Scale", "check_scale", "deviation"]
+__all__ = ["LOG_2PI", "GaussianNLL", "PoissonNLL", "Scale", "check_scale", "deviation", "predicted"]
 
 LOG_2PI = math.log(2 * math.pi)
 Scale = Literal["softplus", "log_variance"]
@@ -46,6 +47,22 @@ def deviation(raw: Expr, scale: Scale, floor: float) -> tuple[Expr, Expr]:
     return 1 / σ, log(σ)
 
 
+def predicted(
+    logits: np.ndarray, means: np.ndarray, raw: np.ndarray, above: np.ndarray, loss: Loss
+) -> PredictedMixture:
+    """The mixture that outputs stand for.   logits (n, M), means and raw scales (n, M, k), A above its
+    diagonal, row by row (n, M, k(k−1)/2), or with 0 columns; ``scale`` and ``floor`` are the loss's"""
+    scale, floor = vars(loss)["scale"], vars(loss)["floor"]
+    k = means.shape[-1]
+    factors = np.zeros((*raw.shape, k))
+    inverse = np.exp(-0.5 * raw) if scale == "log_variance" else 1 / (np.logaddexp(0, raw) + floor)
+    factors[..., np.arange(k), np.arange(k)] = inverse
+    if above.shape[-1]:
+        factors[(..., *np.triu_indices(k, 1))] = above
+    log_total = np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return PredictedMixture(logits - log_total, means, factors)
+
+
 @dataclass(frozen=True)
 class GaussianNLL(Loss):
     """Σⱼ ½ log 2π + log σⱼ + ½((yⱼ − μⱼ)/σⱼ)²  with mean and deviation predicted (Nix & Weigend 1994).
@@ -55,7 +72,7 @@ class GaussianNLL(Loss):
              an infinite likelihood
 
     prediction (batch, 2k): k means, then k raw scales s; target (batch, k) → (batch,), summed over outputs.
-    ``predict`` gives the means.
+    ``predict`` gives the means, :meth:`distribution` all of it.
 
     >>> from chainrule.executors import evaluate
     >>> from chainrule.graph.expr import constant
@@ -91,6 +108,14 @@ class GaussianNLL(Loss):
         k = self.outputs(output.spec)
         _, log_σ = deviation(output[:, k:], self.scale, self.floor)
         return output[:, :k], exp(log_σ)
+
+    def distribution(self, output: np.ndarray) -> PredictedMixture:
+        """What a network's output (n, 2k) says of each row: one Gaussian, to be asked and sampled."""
+        y = np.asarray(output, np.float64)
+        k = self.outputs(Spec(y.shape, y.dtype))
+        return predicted(
+            np.zeros((len(y), 1)), y[:, None, :k], y[:, None, k:], np.empty((len(y), 1, 0)), self
+        )
 
     def predict(self, output: Expr) -> Expr:
         return output[:, : self.outputs(output.spec)]

@@ -11,8 +11,9 @@ from chainrule.errors import ConfigError, ShapeError, within
 from chainrule.graph.expr import Expr, constant
 from chainrule.losses import targets
 from chainrule.losses.classification import surprise
-from chainrule.losses.likelihood import LOG_2PI, Scale, check_scale, deviation
+from chainrule.losses.likelihood import LOG_2PI, Scale, check_scale, deviation, predicted
 from chainrule.losses.loss import Loss, matched, need_float_batch, no_probabilities
+from chainrule.losses.predicted import PredictedMixture
 from chainrule.ops import exp, expand, logsumexp, reshape, square
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
@@ -32,7 +33,8 @@ class GaussianMixtureNLL(Loss):
                   Williams takes aᵢᵢ = e^s; "log_variance" is that with s = −½·raw
 
     prediction (batch, :meth:`width`): M logits of π, M·k means, M·k raw scales and, if full, M·k(k−1)/2
-    elements of A above its diagonal, row by row; target (batch, k) → (batch,). ``predict`` gives Σ πₘμₘ.
+    elements of A above its diagonal, row by row; target (batch, k) → (batch,). ``predict`` gives Σ πₘμₘ,
+    :meth:`distribution` all of it: densities, samples, modes.
 
     >>> GaussianMixtureNLL(3, "full").width(2)
     18
@@ -87,6 +89,20 @@ class GaussianMixtureNLL(Loss):
         whitened = inverse * r if above is None else inverse * r + _times_above(above, r)
         log_n = -0.5 * k * LOG_2PI - total(log_σ, -1) - 0.5 * total(square(whitened), -1)
         return -logsumexp(log_π + log_n)
+
+    def distribution(self, output: np.ndarray) -> PredictedMixture:
+        """What a network's output (n, width) says of each row: a mixture to be asked and sampled.
+
+        >>> loss = GaussianMixtureNLL(2, scale="log_variance")
+        >>> two = loss.distribution(np.array([[0.0, 0.0, -2.0, 2.0, 0.0, 0.0]]))
+        >>> two.modes()[0].round(2).ravel().tolist(), two.weights.tolist()
+        ([-2.0, 2.0], [[0.5, 0.5]])
+        """
+        y = np.asarray(output, np.float64)
+        M, k = self.components, self.outputs(Spec(y.shape, y.dtype))
+        logits, μ, raw, above = np.split(y, [M, M + M * k, M + 2 * M * k], 1)
+        μ, raw, above = (part.reshape(len(y), M, part.shape[1] // M) for part in (μ, raw, above))
+        return predicted(logits, μ, raw, above, self)
 
     def predict(self, output: Expr) -> Expr:
         log_π, μ, _, _ = self.parts(output)

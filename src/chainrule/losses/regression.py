@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +24,20 @@ from chainrule.losses.loss import (
 from chainrule.ops import abs, expand, maximum, reshape, square, where
 from chainrule.spec import Spec
 
-__all__ = ["HalfSquaredError", "Huber", "MeanAbsoluteError", "MeanSquaredError", "Quantile"]
+__all__ = ["HalfSquaredError", "Huber", "LeastSquares", "MeanAbsoluteError", "MeanSquaredError", "Quantile"]
 
 
 @dataclass(frozen=True)
-class MeanSquaredError(Regression):
+class LeastSquares(Regression):
+    """A loss that is a sum of squares, and so has what Levenberg-Marquardt makes small."""
+
+    @abstractmethod
+    def residuals(self, prediction: Expr, target: Expr) -> Expr:
+        """r (batch, …), of which the loss of a sample is ½Σr²."""
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(LeastSquares):
     """(y − f)², averaged over the outputs of a sample: up to a factor and a constant the negative
     log-likelihood of a Gaussian of fixed variance.
 
@@ -48,9 +59,13 @@ class MeanSquaredError(Regression):
     def __call__(self, prediction: Expr, target: Expr) -> Expr:
         return over_outputs(square(prediction - matched(prediction, target, self)), self.outputs)
 
+    def residuals(self, prediction: Expr, target: Expr) -> Expr:
+        count = math.prod(prediction.shape[1:]) if self.outputs == "mean" else 1
+        return math.sqrt(2 / max(count, 1)) * (prediction - matched(prediction, target, self))
+
 
 @dataclass(frozen=True)
-class HalfSquaredError(Regression):
+class HalfSquaredError(LeastSquares):
     """½‖y − f‖², summed over the outputs: its gradient is f − y.
 
     prediction (batch, …), target of the same shape → (batch,)
@@ -63,6 +78,9 @@ class HalfSquaredError(Regression):
 
     def __call__(self, prediction: Expr, target: Expr) -> Expr:
         return 0.5 * over_outputs(square(prediction - matched(prediction, target, self)), "sum")
+
+    def residuals(self, prediction: Expr, target: Expr) -> Expr:
+        return prediction - matched(prediction, target, self)
 
 
 @dataclass(frozen=True)

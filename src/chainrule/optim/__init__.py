@@ -11,8 +11,11 @@ from chainrule.optim.adaptive import AdaDelta, AdaGrad, RMSProp
 from chainrule.optim.average import AVERAGES, EMA, SWA, Average
 from chainrule.optim.clip import clip_by_norm, clip_by_value, global_norm
 from chainrule.optim.descent import SGD, Momentum, Nesterov
+from chainrule.optim.hessian_free import HessianFree
 from chainrule.optim.lbfgs import LBFGS
+from chainrule.optim.levenberg_marquardt import LevenbergMarquardt
 from chainrule.optim.muon import Muon, orthogonalize
+from chainrule.optim.newton import Newton
 from chainrule.optim.rule import Group, Rate, Rule, Slots, Trainable
 from chainrule.optim.schedules import (
     SCHEDULES,
@@ -27,7 +30,7 @@ from chainrule.optim.schedules import (
     WarmUp,
 )
 from chainrule.optim.sign import Lion
-from chainrule.optim.solver import Iterate, Solver
+from chainrule.optim.solver import Asks, Iterate, Product, Solver
 from chainrule.optim.walk import (
     Setting,
     apply_rule,
@@ -55,20 +58,25 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Asks",
     "Average",
     "Constant",
     "Cosine",
     "Exponential",
     "Group",
+    "HessianFree",
     "Iterate",
     "Length",
+    "LevenbergMarquardt",
     "Linear",
     "Lion",
     "Momentum",
     "Muon",
     "NAdam",
     "Nesterov",
+    "Newton",
     "OneCycle",
+    "Product",
     "RMSProp",
     "Rate",
     "Rule",
@@ -104,7 +112,9 @@ OPTIMIZERS: dict[str, type[Rule]] = {
 }  # fmt: skip
 """Every rule by class name. One list drives the tests: whatever is added inherits every check."""
 
-SOLVERS: dict[str, type[Solver]] = {"LBFGS": LBFGS}
+SOLVERS: dict[str, type[Solver]] = {
+    solver.__name__: solver for solver in (LBFGS, Newton, HessianFree, LevenbergMarquardt)
+}
 """Every solver by class name: what works on all data at once, and needs no learning rate."""
 
 

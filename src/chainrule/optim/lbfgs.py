@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from chainrule.errors import within
 from chainrule.optim.linesearch import Line, strong_wolfe
-from chainrule.optim.solver import Function, Iterate, Solver, Vector
+from chainrule.optim.solver import Asks, Function, Iterate, Solver, Vector, begin
 
 __all__ = ["LBFGS"]
 
@@ -55,12 +54,15 @@ class LBFGS(Solver):
         within(self, "c1", "(0, 0.5)")
         within(self, "c2", f"({self.c1}, 1)")
 
+    @property
+    def asks(self) -> Asks:
+        return "gradient"
+
     def iterates(self, function: Function, x: Vector) -> Iterator[Iterate]:
         """See :class:`Solver`. The first one given is the start itself where nothing is left to do there."""
-        value, g = function(x)
-        now = Iterate(x, value, g, 0.0, 1)
-        if not math.isfinite(value) or np.abs(g).max(initial=0.0) <= self.tolerance:
-            yield self._stopping(now, "gradient" if math.isfinite(value) else "precision")
+        now = begin(x, *function(x), self.tolerance)
+        if now.stopped:
+            yield now
             return
         pairs: Pairs = deque(maxlen=self.memory)
         while not now.stopped:
@@ -80,7 +82,7 @@ class LBFGS(Solver):
             return Iterate(now.x, now.value, now.gradient, 0.0, evaluations, "precision")
         _remember(pairs, found.x - now.x, found.gradient - now.gradient)
         then = Iterate(found.x, found.value, found.gradient, found.step, evaluations)
-        return self._stopping(then, self._reason(now, then))
+        return replace(then, stopped=self._reason(now, then))
 
     def _search(self, function: Function, now: Iterate, p: Vector, *, first: bool) -> tuple[Line | None, int]:
         """The next point along p, or None; and how many evaluations it took."""
@@ -96,10 +98,6 @@ class LBFGS(Solver):
         if now.value - then.value <= self.reduction * max(abs(now.value), abs(then.value), 1.0):
             return "progress"
         return "evaluations" if then.evaluations >= self.evaluations else ""
-
-    @staticmethod
-    def _stopping(at: Iterate, reason: str) -> Iterate:
-        return Iterate(at.x, at.value, at.gradient, at.step, at.evaluations, reason)
 
 
 def _direction(g: Vector, pairs: Pairs) -> Vector:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,24 @@ import numpy.typing as npt
 from chainrule.errors import ConfigError, within
 from chainrule.optim.rule import Group, Trainable
 
-__all__ = ["Function", "Iterate", "Solver"]
+__all__ = ["Asks", "Curved", "Function", "Iterate", "Product", "Residuals", "Solver", "begin"]
 
 Vector = npt.NDArray[np.float64]
 Function = Callable[[Vector], tuple[float, Vector]]
 """x → (f(x), ∇f(x)). A value that is not finite says that x is too far out."""
+
+Product = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""V → MV for a matrix M: of a vector, or of the columns of V. Of a matrix at hand: ``M.__matmul__``."""
+
+Curved = Callable[[Vector], tuple[float, Vector, Product]]
+"""x → (f(x), ∇f(x), products with a matrix that says how f bends at x)."""
+
+Residuals = Callable[[Vector], tuple[Vector, Product]]
+"""x → (r(x), products with the Jacobian of r at x), where ½‖r‖² is to be made small."""
+
+Asks = Literal["gradient", "hessian", "gauss_newton", "residuals"]
+"""What a solver wants to know of a function: a Function, a Curved one by its Hessian, a Curved one by its
+Gauss-Newton matrix, or Residuals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +39,7 @@ class Iterate:
     """Where a solver has come to.
 
     step          the length of the last step, in units of the direction it was taken in
-    evaluations   of the function, so far
+    evaluations   of the function, so far; for HessianFree also products
     stopped       why this is the last one: "gradient" (small enough), "progress" (no more to be had),
                   "evaluations" (all used up), "precision" (the function is noise here); else empty
     """
@@ -41,8 +55,8 @@ class Iterate:
 @dataclass(frozen=True, kw_only=True)
 class Solver(ABC):
     """An optimizer that is no formula for one step, but a loop around one compiled function: the loss over
-    all data and its gradient. It suits small data and smooth losses; there are no batches and no
-    learning rate.
+    all data, its gradient and, for some, its curvature. It suits small data and smooth losses; there are no
+    batches and no learning rate.
 
     l2        α of the penalty ½α‖w‖² in the loss; weights only
     groups    other penalties for some parameters, or ``frozen``
@@ -68,6 +82,19 @@ class Solver(ABC):
         """As of a Rule: this solver suits every parameter."""
         return {}
 
+    @property
     @abstractmethod
-    def iterates(self, function: Function, x: Vector) -> Iterator[Iterate]:
+    def asks(self) -> Asks:
+        """What kind of function ``iterates`` takes."""
+
+    @abstractmethod
+    def iterates(self, function: Callable[[Vector], Any], x: Vector) -> Iterator[Iterate]:
         """From x on, better and better; endless unless ``stopped`` says why. At least one is given."""
+
+
+def begin(x: Vector, value: float, gradient: Vector, tolerance: float) -> Iterate:
+    """The start as an iterate; it is the last one where the gradient is small there, or nothing is finite."""
+    if not math.isfinite(value):
+        return Iterate(x, value, gradient, 0.0, 1, "precision")
+    reason = "gradient" if np.abs(gradient).max(initial=0.0) <= tolerance else ""
+    return Iterate(x, value, gradient, 0.0, 1, reason)

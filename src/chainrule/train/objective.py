@@ -19,6 +19,7 @@ from chainrule.graph.expr import Expr, input, scope
 from chainrule.ops import cast, full_like, guard, is_finite, where
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
+from chainrule.train import curvature
 from chainrule.train.callbacks import Watch
 from chainrule.train.once import Once, described
 from chainrule.train.vicinal import moved, vicinal
@@ -94,6 +95,8 @@ class _Forward:
     batch: list[Expr]
     t: Expr
     run: nn.Run
+    outputs: dict[str, Expr]
+    targets: dict[str, Expr]
     θ: dict[str, Expr]
     slots: dict[str, Expr]
     delivered: dict[str, Expr]
@@ -204,13 +207,39 @@ class Objective:
 
     def _whole(self, batch: int) -> Program:
         step = self._forward(batch)
-        trained = {name: step.θ[name] for name in optim.settings(self.rule, self.model.parameters)}
+        trained = {name: step.θ[name] for name in self.trained}
         g = gradient(step.delivered["objective"], list(trained.values()))
         return Program(
             outputs={**step.delivered, **{f"gradient:{n}": v for n, v in zip(trained, g, strict=True)}},
             batch=step.batch,
             scalars=[step.run.seed, step.run.step],
             state=[*step.run.inputs.values()],
+        )
+
+    @property
+    def trained(self) -> dict[str, optim.Setting]:
+        """The settings of the parameters that are trained, by name."""
+        return optim.settings(self.rule, self.model.parameters)
+
+    def curvature(self, batch: int, asks: optim.Asks) -> Program:
+        """How the same mean bends: products with a matrix, of a solver that asks for more than gradients."""
+        return self._once(asks, batch, lambda: self._curvature(batch, asks))
+
+    def _curvature(self, batch: int, asks: optim.Asks) -> Program:
+        step = self._forward(batch)
+        θ = {name: step.θ[name] for name in self.trained}
+        v, objective = curvature.tangents(θ), step.delivered["objective"]
+        if asks == "residuals":
+            found = curvature.residuals(self.losses, step.outputs, step.targets, step.run.losses, θ, v)
+        elif asks == "gauss_newton":
+            found = curvature.gauss_newton(objective, step.outputs, θ, v)
+        else:
+            found = curvature.hessian(objective, θ, v)
+        return Program(
+            outputs={"weight": step.delivered["weight"], **found},
+            batch=step.batch,
+            scalars=[step.run.seed, step.run.step],
+            state=[*step.run.inputs.values(), *v.values()],
         )
 
     def _forward(self, batch: int) -> _Forward:
@@ -244,6 +273,8 @@ class Objective:
             batch=[*x.values(), *y.values(), weight],
             t=input("t", (), dtype),
             run=run,
+            outputs=outputs,
+            targets=y,
             θ=θ,
             slots={name: input(name, spec.shape, spec.dtype) for name, spec in specs.items()},
             delivered={**sums, "weight": weights, "objective": objective},

@@ -1,0 +1,444 @@
+"""Newton, Hessian-free, Levenberg-Marquardt: alone, against closed forms and SciPy, and inside of a fit."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chainrule import Network, inspect, load, losses, nn, ops, optim, train
+from chainrule.autodiff import hessian, jacobian, jvp
+from chainrule.errors import ConfigError, DivergenceError
+from chainrule.executors import compile
+from chainrule.train import whole
+
+Array = np.ndarray
+MINIMUM = math.sqrt(1.46)
+CURVED = [
+    optim.Newton(tolerance=1e-9),
+    optim.Newton(saddle_free=True, tolerance=1e-9),
+    optim.HessianFree(curvature="hessian", tolerance=1e-9, reduction=0.0, precision=1e-10),
+]
+
+
+def points(solver: optim.Solver, function: Callable, x: Any, most: int = 500) -> list[optim.Iterate]:
+    return list(itertools.islice(solver.iterates(function, np.array(x, float)), most))
+
+
+def tiny(w: Array) -> tuple[float, Array, optim.Product]:
+    """C = (w₁w₂ − 1.5)² + 0.04(w₁² + w₂²), by hand."""
+    a, other = w[0] * w[1] - 1.5, w[::-1]
+    mixed = 2 * (2 * w[0] * w[1] - 1.5)
+    H = np.array([[2 * w[1] ** 2 + 0.08, mixed], [mixed, 2 * w[0] ** 2 + 0.08]])
+    return float(a * a + 0.04 * w @ w), 2 * a * other + 0.08 * w, H.__matmul__
+
+
+def rosenbrock(x: Array) -> tuple[float, Array, optim.Product]:
+    a, b = x[1] - x[0] ** 2, 1 - x[0]
+    H = np.array([[1200 * x[0] ** 2 - 400 * x[1] + 2, -400 * x[0]], [-400 * x[0], 200.0]])
+    return float(100 * a * a + b * b), np.array([-400 * x[0] * a - 2 * b, 200 * a]), H.__matmul__
+
+
+def rosenbrock_residuals(x: Array) -> tuple[Array, optim.Product]:
+    J = math.sqrt(2) * np.array([[-20 * x[0], 10.0], [-1.0, 0.0]])
+    return math.sqrt(2) * np.array([10 * (x[1] - x[0] ** 2), 1 - x[0]]), J.__matmul__
+
+
+def quadratic(seed: int, n: int) -> tuple[Callable, Array]:
+    """½xᵀAx − bᵀx with eigenvalues from 1 to 100, and where it is least."""
+    rng = np.random.default_rng(seed)
+    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
+    A, b = Q * np.geomspace(1, 100, n) @ Q.T, rng.normal(size=n)
+    return lambda x: (float(0.5 * x @ A @ x - b @ x), A @ x - b, A.__matmul__), np.linalg.solve(A, b)
+
+
+# ------------------------------------------------------------------ closed forms
+
+
+@pytest.mark.parametrize("saddle_free", [False, True])
+def test_newton_finds_the_minimum_of_a_quadratic_in_one_step(saddle_free: bool) -> None:
+    function, least = quadratic(0, 7)
+    found = points(optim.Newton(damping=0.0, adaptive=False, saddle_free=saddle_free), function, np.ones(7))
+    assert [p.stopped for p in found] == ["gradient"]
+    np.testing.assert_allclose(found[0].x, least, rtol=1e-10)
+
+
+def test_a_fixed_damping_is_added_to_every_eigenvalue() -> None:
+    function, _ = quadratic(1, 4)
+    x = np.ones(4)
+    _, g, product = function(x)
+    found = points(optim.Newton(damping=3.0, adaptive=False), function, x, 1)[0]
+    np.testing.assert_allclose(
+        found.x, x - np.linalg.solve(product(np.eye(4)) + 3 * np.eye(4), g), rtol=1e-10
+    )
+
+
+def test_a_saddle_free_step_turns_negative_curvature_round() -> None:
+    def saddle(x: Array) -> tuple[float, Array, optim.Product]:
+        H = np.diag([2.0, -4.0])
+        return float(0.5 * x @ H @ x), H @ x, H.__matmul__
+
+    options = {"damping": 0.0, "adaptive": False}
+    plain = points(optim.Newton(**options), saddle, [1.0, 1.0], 1)[0]
+    free = points(optim.Newton(saddle_free=True, **options), saddle, [1.0, 1.0], 1)[0]
+    np.testing.assert_allclose(plain.x, [0, 0], atol=1e-15)
+    np.testing.assert_allclose(free.x, [0, 2], atol=1e-15)
+
+
+def test_hessian_free_minimizes_a_quadratic_in_a_few_steps() -> None:
+    """With next to no damping, and as many conjugate gradients as there are directions."""
+    function, least = quadratic(2, 6)
+    solver = optim.HessianFree(damping=1e-12, tolerance=1e-8, precision=1e-12)
+    found = points(solver, function, np.ones(6))
+    assert len(found) <= 2
+    np.testing.assert_allclose(found[-1].x, least, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [3, 20])
+def test_levenberg_marquardt_solves_a_linear_problem(rows: int) -> None:
+    """As lstsq does; of fewer residuals than parameters any solution is as good."""
+    rng = np.random.default_rng(0)
+    A, b = rng.normal(size=(rows, 4)), rng.normal(size=rows)
+    found = points(optim.LevenbergMarquardt(damping=1e-12), lambda x: (A @ x - b, A.__matmul__), np.ones(4))
+    assert len(found) <= 3
+    least = np.linalg.lstsq(A, b, rcond=None)[0]
+    np.testing.assert_allclose(A @ found[-1].x, A @ least, atol=1e-9)
+    assert found[-1].value == pytest.approx(0.5 * np.sum((A @ least - b) ** 2), abs=1e-15)
+
+
+# ------------------------------------------------------------------ the tiny landscape
+
+
+@pytest.mark.parametrize("start", [(0.5, 0.5), (2.0, 0.2)])
+def test_plain_newton_runs_to_the_saddle(start: tuple[float, float]) -> None:
+    found = points(optim.Newton(damping=0.0, adaptive=False, tolerance=1e-9), tiny, start)[-1]
+    np.testing.assert_allclose(found.x, 0, atol=1e-8)
+    assert found.value == pytest.approx(2.25)
+
+
+def test_plain_newton_finds_the_minimum_from_one_one_in_six() -> None:
+    found = points(optim.Newton(damping=0.0, adaptive=False, tolerance=1e-15), tiny, (1, 1), 6)
+    far = [float(np.abs(p.x - MINIMUM).max()) for p in found]
+    assert min(far) < 1e-15
+    assert far[3] > 1e-9
+    assert found[-1].value == pytest.approx(0.1184)
+
+
+@pytest.mark.parametrize("start", [(0.5, 0.5), (2.0, 0.2), (1.0, 1.0), (1.0, 0.5), (-0.3, 0.1)])
+@pytest.mark.parametrize(
+    "solver", [*CURVED, optim.Newton(0.0, saddle_free=True, adaptive=False, tolerance=1e-9)]
+)
+def test_the_others_find_a_minimum_from_everywhere(solver: optim.Solver, start: tuple[float, float]) -> None:
+    found = points(solver, tiny, start)[-1]
+    assert found.stopped == "gradient"
+    np.testing.assert_allclose(np.abs(found.x), MINIMUM, atol=1e-8)
+
+
+def test_critical_points_of_the_tiny_landscape() -> None:
+    saddle, minimum = tiny(np.zeros(2)), tiny(np.full(2, MINIMUM))
+    kinds = [inspect.classify_critical_point(p(np.eye(2)), g) for _, g, p in (saddle, minimum)]
+    assert [(k.kind, k.index) for k in kinds] == [("saddle", 1), ("minimum", 0)]
+    np.testing.assert_allclose(kinds[0].eigenvalues, [-2.92, 3.08])
+    np.testing.assert_allclose(kinds[1].eigenvalues, [0.16, 5.84])
+    assert kinds[1].eigenvalues[1] / kinds[1].eigenvalues[0] == pytest.approx(36.5)
+
+
+# ------------------------------------------------------------------ against SciPy, and where it is hard
+
+
+@pytest.mark.parametrize("solver", CURVED)
+def test_rosenbrock(solver: optim.Solver) -> None:
+    found = points(solver, rosenbrock, (-1.2, 1.0))
+    np.testing.assert_allclose(found[-1].x, 1, atol=1e-8)
+    assert len(found) < 60
+    assert (np.diff([p.value for p in found]) <= 0).all()
+
+
+def test_levenberg_marquardt_on_rosenbrock_as_scipy() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    found = points(optim.LevenbergMarquardt(), rosenbrock_residuals, (-1.2, 1.0))
+    np.testing.assert_allclose(found[-1].x, 1, atol=1e-9)
+    theirs = optimize.least_squares(lambda x: rosenbrock_residuals(x)[0], [-1.2, 1.0], method="lm")
+    assert found[-1].evaluations <= 2 * theirs.nfev
+
+
+@pytest.mark.parametrize("geodesic", [False, True])
+@pytest.mark.parametrize("units", [1.0, 1e8])
+def test_units_of_the_parameters_do_not_matter(units: float, geodesic: bool) -> None:
+    scale = np.array([1.0, units])
+
+    def scaled(x: Array) -> tuple[Array, optim.Product]:
+        r, product = rosenbrock_residuals(x / scale)
+        return r, lambda V: product((V.T / scale).T)
+
+    solver = optim.LevenbergMarquardt(geodesic=geodesic)
+    found, plain = points(solver, scaled, scale * [-1.2, 1]), points(solver, rosenbrock_residuals, (-1.2, 1))
+    np.testing.assert_allclose(found[-1].x / scale, 1, atol=1e-9)
+    assert [p.value for p in found[:5]] == pytest.approx([p.value for p in plain[:5]])
+
+
+def barrier(x: Array) -> tuple[float, Array, optim.Product]:
+    """50x − log x, least at 0.02."""
+    if x[0] <= 0:
+        return math.inf, np.array([math.nan]), lambda V: V
+    return float(50 * x[0] - np.log(x[0])), np.array([50 - 1 / x[0]]), lambda V: V / x[0] ** 2
+
+
+@pytest.mark.parametrize("solver", CURVED)
+def test_a_cliff_is_stepped_back_from(solver: optim.Solver) -> None:
+    np.testing.assert_allclose(points(solver, barrier, [0.5])[-1].x, 0.02, rtol=1e-8)
+
+
+def test_residuals_that_are_not_finite_are_stepped_back_from() -> None:
+    def logarithm(x: Array) -> tuple[Array, optim.Product]:
+        with np.errstate(invalid="ignore"):
+            return np.log(x) + 3, lambda V: V / x[0]
+
+    np.testing.assert_allclose(points(optim.LevenbergMarquardt(), logarithm, [5.0])[-1].x, np.exp(-3.0))
+
+
+@pytest.mark.parametrize("solver", CURVED)
+def test_where_nothing_is_left_to_do(solver: optim.Solver) -> None:
+    at_the_minimum = points(solver, rosenbrock, (1, 1))
+    assert [p.stopped for p in at_the_minimum] == ["gradient"]
+    outside = points(solver, barrier, [-1.0])
+    assert [p.stopped for p in outside] == ["precision"]
+    wrong = points(solver, lambda x: (float(x @ x), -2 * x, np.eye(2).__matmul__), (1, 1))  # it points uphill
+    assert wrong[-1].stopped in ("precision", "progress")
+    np.testing.assert_allclose(wrong[-1].x, 1, rtol=1e-9)
+
+
+def test_where_levenberg_marquardt_has_nothing_left_to_do() -> None:
+    assert [p.stopped for p in points(optim.LevenbergMarquardt(), rosenbrock_residuals, (1, 1))] == [
+        "gradient"
+    ]
+    nowhere = points(optim.LevenbergMarquardt(), lambda x: (np.array([math.nan]), np.eye(1).__matmul__), [1])
+    assert [p.stopped for p in nowhere] == ["precision"]
+    uphill = points(optim.LevenbergMarquardt(), lambda x: (x + 1, (-np.eye(2)).__matmul__), (1, 1))
+    assert uphill[-1].stopped in ("progress", "precision")
+    np.testing.assert_array_equal(uphill[-1].x, 1)
+
+
+def test_what_is_too_large_is_refused_with_a_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"2,001 parameters.*HessianFree or LBFGS"):
+        points(optim.Newton(), rosenbrock, np.zeros(2001))
+    with pytest.raises(ConfigError, match=r"200,000 residuals by 1,000 parameters.*Use LBFGS"):
+        points(optim.LevenbergMarquardt(), lambda x: (np.zeros(200_000), None), np.zeros(1000))
+
+
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [
+        (optim.Newton, [{"damping": -1.0}, {"tolerance": -1.0}]),
+        (optim.HessianFree, [{"curvature": "fisher"}, {"damping": 0.0}, {"iterations": 0}, {"precision": 0.0},
+                             {"c1": 0.5}, {"tolerance": -1.0}, {"reduction": -1.0}]),
+        (optim.LevenbergMarquardt, [{"damping": 0.0}, {"tolerance": -1.0}, {"shortest": -1.0}]),
+    ],
+)  # fmt: skip
+def test_options_are_checked(solver: type[optim.Solver], options: list[dict[str, Any]]) -> None:
+    for option in options:
+        with pytest.raises(ConfigError, match=next(iter(option))):
+            solver(**option)
+
+
+# ------------------------------------------------------------------ products with the curvature
+
+
+def waves(rows: int, seed: int = 0) -> tuple[Array, Array]:
+    x = np.random.default_rng(seed).uniform(-2, 2, size=(rows, 2))
+    return x, np.sin(2 * x[:, :1]) * x[:, 1:]
+
+
+def network(units: int = 5, dtype: str = "float64") -> Network:
+    return Network(nn.Dense(units), ops.tanh, nn.Dense(1), dtype=dtype, seed=3)
+
+
+def asked(
+    net: Network, x: Array, y: Array, asks: optim.Asks, weight: Array | None = None, **options: Any
+) -> Any:
+    """A network's objective as a solver sees it, and where it is."""
+    solver = optim.LBFGS(**options)
+    net.fit(x, y, optimizer=solver, epochs=1, sample_weight=weight, verbose=0)
+    data, loss = train.prepare.prepare_data({"x": x}, y, weight, net.loss, net.model)
+    objective = train.Objective(
+        net.model, loss, {}, train.prepare.sample_specs(data.targets), solver, masks=True
+    )
+    found = whole.Whole(objective, net.state, data, "reference", None)
+    return found.asked(asks), found.pack(net.state)
+
+
+def test_jvp_is_the_jacobian_times_a_vector() -> None:
+    x, v = ops.input("x", (3,), "float64"), ops.input("v", (3,), "float64")
+    y = ops.tanh(x * x[0]) + ops.sum(ops.exp(x))
+    at, along = np.array([0.3, -1.0, 2.0]), np.array([1.0, 2.0, -0.5])
+    J, Jv = compile([jacobian(y, x), jvp([y], [x], [v])[0]], [x, v])(at, along)
+    np.testing.assert_allclose(Jv, J @ along, rtol=1e-12)
+
+
+@pytest.mark.parametrize("block", [4096, 7])
+def test_products_equal_the_matrices_written_out(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Σwᵢ(f − y)²/Σw + ½α‖W‖²: against differences of the residuals and of the gradient."""
+    monkeypatch.setattr("chainrule.train.whole._BLOCK", block)
+    x, y = waves(20)
+    weight, α = np.random.default_rng(1).integers(0, 4, size=20), 0.3
+    net = network()
+    hessian_of, θ = asked(net, x, y, "hessian", weight, l2=α)
+    gauss_newton, _ = asked(net, x, y, "gauss_newton", weight, l2=α)
+    residuals, _ = asked(net, x, y, "residuals", weight, l2=α)
+    θ = θ + 0.1
+    f, g, product = hessian_of(θ)
+    r, tangents = residuals(θ)
+    assert 0.5 * r @ r == pytest.approx(f, rel=1e-12)
+    I, h = np.eye(len(θ)), 1e-5
+    J = np.stack([(residuals(θ + h * e)[0] - residuals(θ - h * e)[0]) / (2 * h) for e in I], 1)
+    H = np.stack([(hessian_of(θ + h * e)[1] - hessian_of(θ - h * e)[1]) / (2 * h) for e in I], 1)
+    np.testing.assert_allclose(tangents(I), J, atol=1e-8)
+    np.testing.assert_allclose(J.T @ r, g, atol=1e-8)
+    np.testing.assert_allclose(product(I), H, atol=1e-8)
+    np.testing.assert_allclose(gauss_newton(θ)[2](I), tangents(I).T @ tangents(I), atol=1e-12)
+    np.testing.assert_allclose(product(I[3]), product(I)[:, 3], atol=1e-14)
+
+
+def test_gauss_newton_of_a_softmax_network_is_its_fisher_matrix() -> None:
+    """Jᵀ(diag p − ppᵀ)J, written out: for cross-entropy the two are one (Martens 2014, section 8)."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)), rng.integers(0, 3, size=6)
+    net = Network(nn.Dense(3, bias=False), dtype="float64", seed=1)
+    function, θ = asked(net, x, y, "gauss_newton")
+    z = x @ θ.reshape(3, 3)
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    G = sum(np.kron(np.outer(a, a), np.diag(q) - np.outer(q, q)) for a, q in zip(x, p, strict=True)) / 6
+    np.testing.assert_allclose(function(θ)[2](np.eye(9)), G, atol=1e-14)
+
+
+def test_curvature_of_a_network_equals_the_hessian_of_its_graph() -> None:
+    x, y = waves(15)
+    net = network(3)
+    net.fit(x, y, optimizer=optim.LBFGS(), epochs=3, verbose=0)
+    found = inspect.curvature(net, x, y)
+    inputs, outputs = net.graph(15)
+    loss = ops.mean(losses.MeanSquaredError()(outputs["y"], ops.constant(y)))
+    state = [net.state.get(name, x) for name in inputs]
+    W = inputs["dense_0/W"]
+    expected = compile([loss, hessian(loss, W)], list(inputs.values()))(*state)
+    assert found.value == pytest.approx(float(expected[0]))
+    np.testing.assert_allclose(found.matrix()[:6, :6], expected[1].reshape(6, 6), atol=1e-10)
+    gauss_newton = inspect.curvature(net, x, y, gauss_newton=True).matrix()
+    assert np.linalg.eigvalsh(gauss_newton).min() > -1e-12
+    top = inspect.top_eigenvalues(found.product, len(found.gradient), 3, tolerance=1e-10)
+    np.testing.assert_allclose(top, np.linalg.eigvalsh(found.matrix())[:-4:-1], rtol=1e-6)
+
+
+# ------------------------------------------------------------------ in a fit
+
+
+@pytest.mark.parametrize("executor", ["reference", "cpu"])
+@pytest.mark.parametrize("name", sorted(optim.SOLVERS))
+def test_every_solver_trains_a_network(name: str, executor: str, tmp_path: Any) -> None:
+    x, y = waves(80)
+    net = network(8)
+    solver = optim.SOLVERS[name](groups=(optim.Group("dense_1/b", frozen=True),))
+    history = net.fit(x, y, optimizer=solver, epochs=15, verbose=0, executor=executor, validation=0.2)
+    assert (np.diff(history["loss"]) <= 1e-9).all()
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    assert not net["dense_1/b"].any()
+    assert history.executor == executor
+    net.save(tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors").optimizer == solver
+
+
+@pytest.mark.parametrize("name", ["newton", "hessian-free", "levenberg_marquardt"])
+def test_a_linear_network_is_solved_as_ridge_regression(name: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y, weight = rng.normal(size=(30, 4)), rng.normal(size=(30, 2)), rng.uniform(size=30)
+    net = Network(nn.Dense(2), dtype="float64")
+    solver = type(optim.resolve_optimizer(name))(l2=0.1, damping=1e-10, tolerance=1e-12)
+    net.fit(
+        x, y, optimizer=solver, sample_weight=weight, loss=losses.HalfSquaredError(), epochs=20, verbose=0
+    )
+    A, share = np.column_stack([x, np.ones(30)]), weight / weight.sum()
+    ridge = np.diag([0.1] * 4 + [0])
+    expected = np.linalg.solve((A.T * share) @ A + ridge, (A.T * share) @ y)
+    np.testing.assert_allclose(np.vstack([net["dense_0/W"], net["dense_0/b"]]), expected, atol=1e-7)
+
+
+def test_levenberg_marquardt_goes_lower_than_lbfgs() -> None:
+    x, y = waves(100)
+    low = {}
+    for name in ("lbfgs", "levenberg_marquardt"):
+        net = network(10)
+        low[name] = net.fit(x, y, optimizer=name, epochs=60, verbose=0)["loss"][-1]
+    assert low["levenberg_marquardt"] < 0.05 * low["lbfgs"]
+
+
+def test_float32_is_enough_to_get_near() -> None:
+    x, y = waves(100)
+    history = network(8, "float32").fit(x, y, optimizer="levenberg_marquardt", epochs=40, verbose=0)
+    assert history["loss"][-1] < 0.02 * history["loss"][0]
+
+
+def deep(optimizer: optim.Rule | optim.Solver, rows: int, epochs: int) -> float:
+    """The loss of an auto-encoder of digits, 64-32-20-12-6-12-20-32-64 with sigmoid units, where slopes
+    vanish; 0.073 is what a constant picture has."""
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    x = (digits.data[:rows] / 16).astype("float32")
+    widths = (32, 20, 12, 6, 12, 20, 32)
+    steps = [s for n in widths for s in (nn.Dense(n, init=nn.Normal(std=0.7)), ops.sigmoid)]
+    net = Network(*steps, nn.Dense(64), seed=0)
+    return net.fit(x, x, optimizer=optimizer, epochs=epochs, batch_size=50, threads=1, verbose=0)["loss"][-1]
+
+
+def test_hessian_free_trains_a_deep_auto_encoder() -> None:
+    assert deep(optim.HessianFree(damping=0.1, tolerance=0.0), 300, 25) < 0.035
+
+
+@pytest.mark.long
+def test_hessian_free_trains_it_lower_than_descent_in_as_many_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 steps, about 9,400 passes through the data, counting 1 for a value with its gradient and 2 for a
+    product; descent on batches of 50 gets as many, at the best of four rates."""
+    passes = [0]
+
+    def counted(function: Callable, cost: int) -> Callable:
+        def count(*arguments: Any) -> Any:
+            passes[0] += cost
+            return function(*arguments)
+
+        return count
+
+    monkeypatch.setattr(whole.Whole, "__call__", counted(whole.Whole.__call__, 1))
+    monkeypatch.setattr(whole._Bending, "columns", counted(whole._Bending.columns, 2))
+    ours = deep(optim.HessianFree(damping=0.1, tolerance=0.0), 400, 40)
+    assert 0 < passes[0] < 15_000
+    theirs = [deep(optim.SGD(rate), 400, passes[0]) for rate in (1.0, 3.0, 6.0, 10.0)]
+    assert ours < 0.95 * min(theirs)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "layer", "options", "problem"),
+    [
+        ("levenberg_marquardt", ops.tanh, {"loss": "huber"}, "sums of squares.*MeanSquaredError"),
+        ("levenberg_marquardt", nn.Dropout(0.5), {}, "noise"),
+        ("newton", nn.Dense(800), {}, "2,000"),
+        ("newton", nn.BatchNorm(), {}, "BatchNorm"),
+        ("hessian_free", ops.tanh, {"learning_rate": 0.1}, "learning_rate"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(optimizer: str, layer: Any, options: Any, problem: str) -> None:
+    x, y = waves(20)
+    net = Network(nn.Dense(3), layer, nn.Dense(1))
+    with pytest.raises(ConfigError, match=problem):
+        net.fit(x, y, optimizer=optimizer, verbose=0, **options)
+
+
+@pytest.mark.parametrize("name", sorted(optim.SOLVERS))
+def test_a_loss_that_is_not_finite_at_the_start(name: str) -> None:
+    net = network().build(2)
+    net["dense_1/W"] = np.full((5, 1), 1e200)
+    x, y = waves(20)
+    with pytest.raises(DivergenceError, match="first parameters"):
+        net.fit(x + 1, y, optimizer=name, verbose=0)
+    assert (net["dense_1/W"] == 1e200).all()
