@@ -47,7 +47,9 @@ def test_bits_depend_neither_on_timing_nor_on_the_thread(executor, monkeypatch):
     by_hand = network()
     for epoch in range(5):
         moved = STEADY(X, seed=1, epoch=epoch)
-        by_hand.fit(moved, Y, executor=executor, warm_start=True, schedule="constant", **{**QUIET, "epochs": 1})
+        by_hand.fit(
+            moved, Y, executor=executor, warm_start=True, schedule="constant", **{**QUIET, "epochs": 1}
+        )
     constant = network().fit(X, Y, augment=slow, executor=executor, schedule="constant", **QUIET)
     assert constant.sha256 == by_hand.history.sha256
     assert not running()
@@ -81,7 +83,7 @@ def test_no_more_is_made_than_one_epoch_ahead_and_none_after_the_last(monkeypatc
     network().fit(X, Y, augment=told, **QUIET)
     assert made == [0, 1, 2, 3, 4]
     made.clear()
-    stop = EarlyStopping("loss", patience=1, minimum=1e9)
+    stop = EarlyStopping("loss", patience=2, min_delta=1e9)
     history = network().fit(X, Y, augment=told, callbacks=[stop], **{**QUIET, "epochs": 50})
     assert len(history) < 50
     assert made == list(range(len(made)))
