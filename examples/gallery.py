@@ -116,12 +116,12 @@ def _write(measured: dict[str, Any]) -> None:
 
 def _main(asked: list[str]) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
-    measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
     if unknown := sorted(set(asked) - set(names())):
         sys.exit(f"no example is called {', '.join(unknown)}. There are: {', '.join(names())}")
     for name in asked or names():
-        measured[name] = _measure(name)
-        measured = {key: measured[key] for key in sorted(measured) if key in names()}
+        entry = _measure(name)
+        known = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+        measured = {key: found for key, found in sorted({**known, name: entry}.items()) if key in names()}
         MEASURED.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         _write(measured)
 
