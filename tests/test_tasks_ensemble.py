@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
 
 from chainrule.errors import ConfigError
 from chainrule.tasks import EnsembleClassifier, EnsembleRegressor, MLPClassifier, MLPRegressor
@@ -54,6 +55,55 @@ def test_members_that_are_far_off_count_little() -> None:
         EnsembleRegressor(weights="inverse_variance").fit(x, y)
     with pytest.raises(ConfigError, match="uniform"):
         EnsembleRegressor(weights="best").fit(x, y)
+
+
+class Signs(RegressorMixin, BaseEstimator):
+    """Off by one of two orthogonal patterns of ±σ: the first member by ±1, the second by ±2."""
+
+    def __init__(self, random_state: int = 0) -> None:
+        self.random_state = random_state
+
+    def fit(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> Signs:
+        self.second_ = bool(self.random_state == SEEDS[1])
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return 2 * X[:, 1] if self.second_ else X[:, 0]
+
+
+SEEDS = np.random.RandomState(0).randint(0, 2**31 - 1, size=2)
+
+
+def test_shares_by_inverse_variance_give_the_least_variance() -> None:
+    """V = (1, 4) → shares (0.8, 0.2); error variance 0.8 against 1.25 of the plain mean, correlation 0."""
+    x = np.tile([[1, 1], [1, -1], [-1, 1], [-1, -1]], (10, 1)).astype(float)
+    y = np.zeros(40)
+    found = {}
+    for weights in ("uniform", "inverse_variance"):
+        model = EnsembleRegressor(Signs(), 2, bootstrap=True, weights=weights, random_state=0).fit(x, y)
+        found[weights] = (model.predict(x) ** 2).mean()
+    np.testing.assert_allclose(model.weights_, [0.8, 0.2])
+    assert found == pytest.approx({"uniform": 1.25, "inverse_variance": 0.8})
+    np.testing.assert_allclose(model.error_correlation(x, y), np.eye(2), atol=1e-12)
+
+
+def test_the_correlation_of_errors_foretells_the_error_of_the_mean() -> None:
+    """The mean's squared error is that of the covariance of the members' errors: by hand, of both kinds."""
+    (x, y), (new, t) = waves(150), waves(400, 1)
+    model = EnsembleRegressor(MLPRegressor(**SMALL), 4, random_state=0).fit(x, y)
+    errors = np.array([member.predict(new) - t for member in model.estimators_])
+    ρ, σ = model.error_correlation(new, t), errors.std(axis=1)
+    np.testing.assert_allclose(ρ * np.outer(σ, σ), np.cov(errors, bias=True), atol=1e-9)
+    assert (model.predict(new) - t).std() ** 2 == pytest.approx((ρ * np.outer(σ, σ)).mean())
+    classes = EnsembleClassifier(MLPClassifier(**SMALL), 3, random_state=0).fit(x, y > 0)
+    p = [m.predict_proba(new)[:, 1] - (t > 0) for m in classes.estimators_]
+    np.testing.assert_allclose(
+        classes.error_correlation(new, t > 0)[0, 1], np.corrcoef(_both(p[0]), _both(p[1]))[0, 1]
+    )
+
+
+def _both(p: np.ndarray) -> np.ndarray:
+    return np.concatenate([p, -p])
 
 
 def test_deviations_grow_where_there_were_no_rows() -> None:

@@ -50,8 +50,8 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator, ABC):
         """DataError for a target whose predictions have no mean."""
 
     @abstractmethod
-    def _squared_errors(self, member: Any, X: Any, y: Array) -> Array:
-        """(n,): how far a member is off, for rows that it has not seen."""
+    def _errors(self, member: Any, X: Any, y: Array) -> Array:
+        """(n, …): prediction minus truth of one member."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fits every member, by joblib on ``n_jobs`` processes."""
@@ -98,16 +98,27 @@ class BaseEnsemble(MetaEstimatorMixin, BaseEstimator, ABC):
         count = len(self.estimators_)
         if self.weights == "uniform":
             return np.full(count, 1 / count)
-        y, errors = np.asarray(y), np.ones(count)
-        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        y, errors = _targets(y), np.ones(count)
         for i, (member, weight) in enumerate(zip(self.estimators_, weights, strict=True)):
             left = np.zeros(len(y), bool) if weight is None else weight == 0
             unseen = np.flatnonzero(left if given is None else left & (given > 0))
             if len(unseen):
-                found = self._squared_errors(member, _some(X, unseen), y[unseen])
-                errors[i] = np.average(found, weights=None if given is None else given[unseen])
+                found = self._errors(member, _some(X, unseen), y[unseen]).reshape(len(unseen), -1)
+                errors[i] = np.average(
+                    (found**2).mean(axis=1), weights=None if given is None else given[unseen]
+                )
         shares = 1 / np.maximum(errors, np.finfo(np.float64).tiny)
         return shares / shares.sum()
+
+    def error_correlation(self, X: Any, y: Any) -> Array:
+        """How alike the members' errors are on rows that none of them has seen: the correlation of each pair,
+        (members, members). Of k members whose errors have variance V and correlation ρ the mean has the error
+        variance  V (1 + (k−1)ρ)/k:  where ρ is near 1, more of them hardly help.
+        """
+        check_is_fitted(self)
+        errors = [np.ravel(self._errors(member, X, _targets(y))) for member in self.estimators_]
+        found: Array = np.atleast_2d(np.corrcoef(errors))
+        return found
 
     def _mean(self, values: list[Any]) -> Array:
         return np.tensordot(self.weights_, np.stack(values), 1)
@@ -153,9 +164,8 @@ class EnsembleClassifier(ClassifierMixin, BaseEnsemble):
                 "as sklearn.multioutput.MultiOutputClassifier does"
             )
 
-    def _squared_errors(self, member: Any, X: Any, y: Array) -> Array:
-        hit = y[:, None] == member.classes_
-        found: Array = ((member.predict_proba(X) - hit) ** 2).sum(axis=1)
+    def _errors(self, member: Any, X: Any, y: Array) -> Array:
+        found: Array = member.predict_proba(X) - (y[:, None] == member.classes_)
         return found
 
     def predict_proba(self, X: Any) -> Array:
@@ -188,8 +198,9 @@ class EnsembleRegressor(RegressorMixin, BaseEnsemble):
     def _check_y(self, y: Any) -> None:
         """One target, or several."""
 
-    def _squared_errors(self, member: Any, X: Any, y: Array) -> Array:
-        return ((member.predict(X) - y) ** 2).reshape(len(y), -1).mean(axis=1)
+    def _errors(self, member: Any, X: Any, y: Array) -> Array:
+        found: Array = member.predict(X) - y
+        return found
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The weighted mean μ of the members' predictions.
@@ -208,6 +219,12 @@ class EnsembleRegressor(RegressorMixin, BaseEnsemble):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _targets(y: Any) -> Array:
+    """An array, of one target without a second axis."""
+    found = np.asarray(y)
+    return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
 
 
 def _some(X: Any, rows: Array) -> Any:
