@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_layers import Translated
 from random_losses import HEADS
 from random_rules import RATES
 
@@ -90,8 +91,10 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "GaussianSample": (nn.GaussianSample(), (8,), ""),
     "GlobalAveragePool": (nn.GlobalAveragePool(), (4, 3, 5), ""),
     "GlobalMaxPool": (nn.GlobalMaxPool(), (4, 3, 5), ""),
+    "HideCells": (nn.HideCells("any", (0, 1, 1, 2, 3), (0.0, 1.0, 0.5, 0.0, 0.0)), (5,), ""),
     "LayerNorm": (nn.LayerNorm(), (7,), ""),
     "LayerNorm of sequences": (nn.LayerNorm(offset=False), (3, 17), ""),
+    "MaskedDense": (nn.MaskedDense((1, 2, 2), (0, 1, 2, 1, 2)), (3,), ""),
     "MaxPool": (nn.MaxPool(2), (6, 5, 3), ""),
     "MaxPool padded": (nn.MaxPool((3, 2), (2, 1), (1, 0)), (6, 5, 3), ""),
     "MaxPool of sequences": (nn.MaxPool(3, 1, "same"), (7, 17), ""),
@@ -108,6 +111,17 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "Sequential": (nn.sequential(nn.Dense(20), ops.relu, nn.Dense(17), ops.relu, nn.Dense(3)), (7,), ""),
     "Shared": (nn.sequential(*[nn.Shared("s", nn.Dense(7)), ops.tanh] * 2), (7,), ""),
     "TiedDense": (nn.sequential(nn.Dense(5), ops.tanh, nn.TiedDense("dense_0")), (7,), ""),
+    "EncoderDecoder": (Translated(nn.Embedding(7, 6)), (8,), "int64"),
+    "MultiHeadAttention": (nn.MultiHeadAttention(2), (5, 6), ""),
+    "MultiHeadAttention, causal": (nn.MultiHeadAttention(1, causal=True, bias=False), (17, 3), ""),
+    "PositionalEncoding": (nn.PositionalEncoding(), (5, 7), ""),
+    "PositionalEncoding learned": (nn.PositionalEncoding(learned=9), (5, 7), ""),
+    "SequenceStack": (
+        nn.SequenceStack(nn.Embedding(7, 6), (nn.TransformerBlock(2),), pool="mean"),
+        (4,),
+        "int64",
+    ),
+    "TransformerBlock": (nn.TransformerBlock(2), (5, 6), ""),
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 from onnx.reference import ReferenceEvaluator  # noqa: E402
-from random_layers import hidden, inputs  # noqa: E402
+from random_layers import Translated, hidden, inputs  # noqa: E402
 
 from chainrule import Network, losses, nn, ops  # noqa: E402
 from chainrule.errors import ConfigError, MissingExtraError  # noqa: E402
@@ -54,8 +54,10 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "GaussianSample": (nn.GaussianSample(), (8,), ""),
     "GlobalAveragePool": (nn.GlobalAveragePool(), (4, 3, 5), ""),
     "GlobalMaxPool": (nn.GlobalMaxPool(), (4, 3, 5), ""),
+    "HideCells": (nn.HideCells("any", (0, 1, 1, 2, 3), (0.0, 1.0, 0.5, 0.0, 0.0)), (5,), ""),
     "LayerNorm": (nn.LayerNorm(), (7,), ""),
     "LayerNorm of sequences": (nn.LayerNorm(offset=False), (3, 17), ""),
+    "MaskedDense": (nn.MaskedDense((1, 2, 2), (0, 1, 2, 1, 2)), (3,), ""),
     "MaxPool": (nn.MaxPool(2), (6, 5, 3), ""),
     "MaxPool padded": (nn.MaxPool((3, 2), (2, 1), (1, 0)), (6, 5, 3), ""),
     "Maxout": (nn.Maxout(6, pieces=3), (7,), ""),
@@ -73,6 +75,17 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "Sequential of nothing": (nn.sequential(), (7,), ""),
     "Shared": (nn.sequential(*[nn.Shared("s", nn.Dense(7)), ops.tanh] * 2), (7,), ""),
     "TiedDense": (nn.sequential(nn.Dense(5), ops.tanh, nn.TiedDense("dense_0")), (7,), ""),
+    "EncoderDecoder": (Translated(nn.Embedding(7, 6)), (8,), "int64"),
+    "MultiHeadAttention": (nn.MultiHeadAttention(2), (5, 6), ""),
+    "MultiHeadAttention causal": (nn.MultiHeadAttention(1, causal=True, bias=False), (17, 3), ""),
+    "PositionalEncoding": (nn.PositionalEncoding(), (5, 7), ""),
+    "PositionalEncoding learned": (nn.PositionalEncoding(learned=9), (5, 7), ""),
+    "SequenceStack": (
+        nn.SequenceStack(nn.Embedding(7, 6), (nn.TransformerBlock(2),), pool="mean"),
+        (4,),
+        "int64",
+    ),
+    "TransformerBlock": (nn.TransformerBlock(2), (5, 6), ""),
 }
 
 

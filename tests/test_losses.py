@@ -89,6 +89,8 @@ def np_pinball(f: Array, y: Array, τ: float) -> Array:
 WIDE = GENERATOR.normal(size=(4, 6))
 MIXED = GENERATOR.normal(size=(4, 18))
 COUNTS = np.array([[0.0, 3.0, 1.0]] * 4)
+KNOWN = np.array([[1.0, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]])
+CELLS = np.hstack([R[:, :2], LABELS[:, None], KNOWN])
 W3 = np.array([0.5, 2.0, 1.0])
 softplus = lambda s: np.log1p(np.exp(s))  # noqa: E731
 
@@ -129,6 +131,24 @@ CASES: dict[str, list[Case]] = {
     "GaussianMixtureNLL": [
         (losses.GaussianMixtureNLL(2), MIXED[:, :14], R, np_mixture(MIXED[:, :14], R, 2, False)),
         (losses.GaussianMixtureNLL(3, "full"), MIXED, R[:, :2], np_mixture(MIXED, R[:, :2], 3, True)),
+    ],
+    "Cells": [
+        (
+            losses.Cells(2, (3,)),
+            WIDE[:, :5],
+            CELLS,
+            (KNOWN[:, :2] * 0.5 * (WIDE[:, :2] - R[:, :2]) ** 2).sum(1)
+            + KNOWN[:, 2] * np_cross_entropy(WIDE[:, 2:5], LABELS),
+        ),
+        (
+            losses.Cells(2, (3,), components=2),
+            MIXED[:, :15],
+            CELLS,
+            KNOWN[:, 0] * np_mixture(MIXED[:, :6], R[:, :1], 2, False)
+            + KNOWN[:, 1] * np_mixture(MIXED[:, 6:12], R[:, 1:2], 2, False)
+            + KNOWN[:, 2] * np_cross_entropy(MIXED[:, 12:15], LABELS),
+        ),
+        (losses.Cells(0, (3,)), Z, CELLS[:, [2, 3]], KNOWN[:, 0] * np_cross_entropy(Z, LABELS)),
     ],
     "PoissonNLL": [(losses.PoissonNLL(), Z, COUNTS, (np.exp(Z) - COUNTS * Z).sum(1))],
     "CrossEntropy": [

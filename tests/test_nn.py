@@ -29,10 +29,16 @@ class Case:
 
 
 BLOCK = nn.Shared("block", nn.Dense(4))
+SMOOTH = nn.TransformerBlock(1, 3, activation=ops.tanh)
+ENCODER = nn.SequenceStack(nn.Dense(4), (nn.TransformerBlock(2),), dropout=0.2)
+DECODER = nn.SequenceStack(
+    nn.Embedding(5, 4), (nn.TransformerBlock(2, 3, causal=True, dropout=0.2, activation=ops.tanh),)
+)
 CASES = [
     Case("dense", nn.Dense(3), (5, 4), (5, 3)),
     Case("dense_sequence", nn.Dense(3, nn.GlorotUniform(), bias=False), (5, 2, 4), (5, 2, 3)),
     Case("dense_noise", nn.Dense(3, weight_noise=0.3, bias_init=nn.Constant(0.1)), (5, 4), (5, 3)),
+    Case("masked", nn.MaskedDense((1, 2, 2), (0, 1, 2, 1)), (5, 3), (5, 4)),
     Case("conv", nn.Conv1D(4, 3, padding="same"), (2, 5, 3), (2, 5, 4)),
     Case("conv_image", nn.Conv2D(4, (2, 3), stride=2, groups=2), (2, 5, 4, 2), (2, 2, 1, 4)),
     Case("conv_transpose", nn.ConvTranspose1D(2, 3, stride=2), (2, 3, 2), (2, 7, 2)),
@@ -48,6 +54,11 @@ CASES = [
     Case("dropout_weights", nn.Dropout(0.2, scaling="weights"), (5, 4), (5, 4)),
     Case("gaussian_noise", nn.GaussianNoise(0.5), (5, 4), (5, 4)),
     Case("gaussian_sample", nn.GaussianSample(0.5), (5, 6), (5, 3)),
+    Case("hide_cells", nn.HideCells(0.4, (0, 1, 1, 2), (0.0, 1.0, 0.5, 0.0)), (5, 4), (5, 4)),
+    Case(
+        "hide_codes", nn.sequential(nn.HideCells("any", (0, 0), (0.0, 1.0), (6,)), nn.Columns(((7, 3),))),
+        {"x": (5, 2), "codes": ((5, 1), 6)}, (5, 5),
+    ),
     Case("batch_norm", nn.BatchNorm(), (6, 4), (6, 4)),
     Case("batch_norm_image", nn.BatchNorm(momentum=0.7, scale=False), (3, 2, 2, 4), (3, 2, 2, 4)),
     Case("batch_norm_plain", nn.BatchNorm(epsilon=1e-3, scale=False, offset=False), (6, 4), (6, 4)),
@@ -67,6 +78,17 @@ CASES = [
     Case("sequential", nn.sequential(nn.Dense(3), ops.tanh, nn.BatchNorm(), o=nn.Dense(2)), (6, 4), (6, 2)),
     Case("shared", nn.sequential(BLOCK, ops.tanh, BLOCK), (5, 4), (5, 4)),
     Case("tied", nn.sequential(nn.Dense(3), ops.tanh, nn.TiedDense("dense_0")), (5, 4), (5, 4)),
+    Case("attention", nn.MultiHeadAttention(2), (3, 4, 4), (3, 4, 4)),
+    Case("attention_dropout", nn.MultiHeadAttention(1, causal=True, dropout=0.3), (3, 4, 2), (3, 4, 2)),
+    Case("cross_attention", nn.MultiHeadAttention(2), {"x": (3, 2, 4), "memory": (3, 3, 5)}, (3, 2, 4)),
+    Case("positions", nn.PositionalEncoding(), (3, 4, 3), (3, 4, 3)),
+    Case("positions_learned", nn.PositionalEncoding(learned=6), (3, 4, 3), (3, 4, 3)),
+    Case("transformer", SMOOTH, (3, 3, 2), (3, 3, 2)),
+    Case("stack", nn.SequenceStack(nn.Dense(2), (SMOOTH,), pool="mean"), (3, 3, 2), (3, 2)),
+    Case(
+        "encoder_decoder_dropout", nn.EncoderDecoder(ENCODER, DECODER, nn.Dense(3)),
+        {"source": (3, 2, 3), "target": ((3, 2), 5)}, (3, 2, 3),
+    ),
     *[
         Case(f"function_{name}", nn.sequential(nn.Dense(3), function), (5, 4), (5, 3))
         for name, function in FUNCTIONS.items()

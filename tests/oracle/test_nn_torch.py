@@ -54,9 +54,14 @@ DEEP = nn.sequential(
 )  # fmt: skip
 
 # name: (our layer, shape of x or (shape, categories), PyTorch's function of (x, parameters, training))
+MASK = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 1], [1, 0, 0]])
 PAIRS = {
     "dense": (nn.Dense(3), (5, 4), lambda x, p, training: fn.linear(x, p["W"].T, p["b"])),
     "dense_sequence": (nn.Dense(3, bias=False), (5, 2, 4), lambda x, p, training: fn.linear(x, p["W"].T)),
+    "masked": (
+        nn.MaskedDense((1, 2, 2), (0, 1, 2, 1)), (5, 3),
+        lambda x, p, t: fn.linear(x, p["W"].T * MASK, p["b"]),
+    ),
     "conv": (
         nn.Conv1D(6, 3, 2, 1, 2, groups=2), (3, 9, 4),
         lambda x, p, t: last(fn.conv1d(first(x), kernel(p["W"]), p["b"], 2, 1, 2, 2)),
@@ -133,7 +138,14 @@ PAIRS = {
     "deep": (DEEP, (7, 4), deep),
 }  # fmt: skip
 
-RANDOM = {"Dropout": (nn.Dropout(0.3), fn.dropout), "GaussianNoise": (nn.GaussianNoise(0.3), None)}
+ELSEWHERE = {  # test_attention_torch.py
+    "EncoderDecoder", "MultiHeadAttention", "PositionalEncoding", "SequenceStack", "TransformerBlock",
+}  # fmt: skip
+RANDOM = {
+    "Dropout": (nn.Dropout(0.3), fn.dropout),
+    "GaussianNoise": (nn.GaussianNoise(0.3), None),
+    "HideCells": (nn.HideCells(0.3, (0, 0, 1, 2), (0.0,) * 4), None),
+}
 
 ACTIVATIONS = {
     "identity": lambda z: z,
@@ -172,7 +184,7 @@ def types_in(value):
 
 def test_every_layer_and_function_is_compared():
     compared = set().union(*[types_in(layer) for layer, _, _ in PAIRS.values()])
-    assert compared | set(RANDOM) == set(LAYERS)
+    assert compared | set(RANDOM) | ELSEWHERE == set(LAYERS)
     assert set(ACTIVATIONS) == set(FUNCTIONS)
 
 
@@ -212,12 +224,14 @@ def compare(layer, wanted, function, training):
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_values_and_gradients(name, training):
+def test_values_and_gradients(name, training, compared):
     compare(*PAIRS[name], training)
+    for kind in types_in(PAIRS[name][0]):
+        compared("layers", kind, "PyTorch")
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_as_steps(name):
+def test_activations_as_steps(name, compared):
     net = nn.sequential(nn.Dense(3), FUNCTIONS[name], nn.Dense(2))
 
     def function(x, p, training):
@@ -225,6 +239,7 @@ def test_activations_as_steps(name):
         return fn.linear(ACTIVATIONS[name](z), p["dense_1/W"].T, p["dense_1/b"])
 
     compare(net, (6, 4), function, training=True)
+    compared("operations", name, "PyTorch")
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -294,10 +309,11 @@ def test_batch_norm_over_many_updates_and_what_it_then_predicts():
     ],
     ids=lambda v: getattr(v, "__name__", repr(v)) if isinstance(v, nn.Init) else "",
 )  # fmt: skip
-def test_initialisers_have_pytorchs_distribution(ours, theirs):
+def test_initialisers_have_pytorchs_distribution(ours, theirs, compared):
     w = ours.sample("W", 0, (600, 300), (600, 300), np.dtype("float64"))
     torch.manual_seed(0)
     t = theirs(torch.empty(300, 600, dtype=torch.float64)).numpy()  # (out, in) there
     assert w.std() == pytest.approx(t.std(), rel=0.01)
     shares = [0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999]
     np.testing.assert_allclose(np.quantile(w, shares), np.quantile(t, shares), atol=0.1 * t.std())
+    compared("initialisers", type(ours).__name__, "PyTorch")

@@ -45,6 +45,21 @@ class AsImage(nn.Layer):
         return reshape(y, (*x.shape[:-1], y.shape[-1]))
 
 
+@dataclass(frozen=True)
+class Translated(nn.Layer):
+    """An encoder and a decoder between the halves of a sequence, each embedded by ``embed``."""
+
+    embed: Step
+    head: Step = nn.Dense(5)
+
+    def __call__(self, x: Any, run: nn.Run) -> Expr:
+        half = x.shape[1] // 2
+        encoder = nn.SequenceStack(self.embed, (nn.TransformerBlock(3),))
+        decoder = nn.SequenceStack(self.embed, (nn.TransformerBlock(2, causal=True),))
+        body = nn.EncoderDecoder(encoder, decoder, self.head)
+        return run.apply("body", body, {"source": x[:, :half], "target": x[:, half:]})
+
+
 def activation(draws: random.Random) -> list[Step]:
     name = draws.choice(ACTIVATIONS)
     return [FUNCTIONS["hard_tanh"], FUNCTIONS[name]] if name in STEEP else [FUNCTIONS[name]]
@@ -90,9 +105,19 @@ def _dropout(draws: random.Random, _: int) -> list[Step]:
 
 def _noise(draws: random.Random, _: int) -> list[Step]:
     units = size(draws)
-    if draws.random() < 0.5:
+    kind = draws.random()
+    if kind < 0.4:
         return [nn.Dense(units, weight_noise=0.1), *activation(draws)]
+    if kind < 0.7:
+        cells = tuple(i // 2 for i in range(units))
+        return [dense(draws, units), nn.HideCells(draws.choice([0.3, "any"]), cells, (0.5,) * units)]
     return [dense(draws, units), nn.GaussianNoise(0.2), *activation(draws)]
+
+
+def _masked(draws: random.Random, _: int) -> list[Step]:
+    widths = [min(size(draws), 40) for _ in range(2)]
+    degrees = [tuple(draws.randint(1, 5) for _ in range(n)) for n in widths]
+    return [dense(draws, widths[0]), nn.MaskedDense(*degrees), *activation(draws)]
 
 
 def _sampled(draws: random.Random, _: int) -> list[Step]:
@@ -153,9 +178,24 @@ def _convolved(draws: random.Random, _: int) -> list[Step]:
     return [dense(draws, 24), AsImage(shape, nn.sequential(conv, pool, *activation(draws), back, end))]
 
 
+def _attending(draws: random.Random, _: int) -> list[Step]:
+    """Units as a sequence, each place of which looks at the others."""
+    width = 2 * draws.randint(1, 4)
+    block = nn.TransformerBlock(2, draws.choice([None, 5]), draws.random() < 0.5, draws.choice([0.0, 0.1]))
+    stack = nn.SequenceStack(
+        nn.Dense(width), (block,), dropout=draws.choice([0.0, 0.2]), norm=draws.random() < 0.5
+    )
+    plain = nn.sequential(
+        nn.PositionalEncoding(draws.choice([0, 7])),
+        nn.MultiHeadAttention(draws.choice([1, 2, 4]), draws.random() < 0.5, draws.choice([0.0, 0.1])),
+    )
+    body = draws.choice([stack, plain, Translated(nn.Dense(6), dense(draws, draws.randint(1, 9)))])
+    return [dense(draws, 24), AsImage((6, 4), nn.sequential(body, nn.GlobalAveragePool()))]
+
+
 BLOCKS: tuple[Callable[[random.Random, int], list[Step]], ...] = (
     _plain, _plain, _batch_norm, _layer_norm, _dropout, _noise, _prelu, _maxout, _residual, _shared, _tied,
-    _branches, _penalised, _convolved, _sampled,
+    _branches, _penalised, _convolved, _sampled, _masked, _attending,
 )  # fmt: skip
 
 

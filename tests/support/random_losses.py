@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 Head = tuple[list[Step], losses.Loss, Array]
 """The last steps of a network, the loss, and a target for each row."""
 
-FLAT = {"GaussianNLL", "GaussianMixtureNLL", "Quantile"}
+FLAT = {"Cells", "GaussianNLL", "GaussianMixtureNLL", "Quantile"}
 """Losses whose output is (batch, n); all others take sequences too."""
 
 
@@ -116,6 +116,16 @@ def _mixture(draws: random.Random, rng: np.random.Generator, shape: Shape) -> He
     return [nn.Dense(loss.width(k))], loss, rng.normal(size=(*shape, k))
 
 
+def _cells(draws: random.Random, rng: np.random.Generator, shape: Shape) -> Head:
+    """Two of three are known."""
+    sizes = tuple(draws.randint(1, 5) for _ in range(draws.randint(0, 3)))
+    loss = losses.Cells(draws.randint(0 if sizes else 1, 4), sizes, draws.choice([0, 0, 1, 2]), floor=0.1)
+    codes = [rng.integers(0, k, (*shape, 1)) for k in sizes]
+    known = rng.random((*shape, loss.cells)) < 2 / 3
+    y = np.concatenate([rng.normal(size=(*shape, loss.numbers)), *codes, known], -1)
+    return [nn.Dense(loss.width)], loss, y
+
+
 def _poisson(draws: random.Random, rng: np.random.Generator, shape: Shape) -> Head:
     k = draws.randint(1, 4)
     loss = losses.PoissonNLL(draws.choice(["mean", "sum"]))
@@ -145,6 +155,7 @@ HEADS: dict[str, Callable[[random.Random, np.random.Generator, Shape], Head]] = 
     "BinaryFocal": _binary_focal,
     "Perceptron": _perceptron,
     "KLDivergence": _kl,
+    "Cells": _cells,
 }
 """For every loss by name: (draws, numbers, shape of a target without its last axis) → a head."""
 

@@ -1,6 +1,7 @@
 """Layers: frozen dataclasses with one method. A network's step is one of them, or a function of ``ops``."""
 
 from chainrule.nn.activation import Maxout, PReLU
+from chainrule.nn.attention import MultiHeadAttention, PositionalEncoding, TransformerBlock
 from chainrule.nn.columns import Columns
 from chainrule.nn.container import (
     Flatten,
@@ -13,7 +14,7 @@ from chainrule.nn.container import (
     sequential,
 )
 from chainrule.nn.conv import Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D
-from chainrule.nn.dense import Dense, TiedDense
+from chainrule.nn.dense import Dense, MaskedDense, TiedDense
 from chainrule.nn.embedding import Embedding
 from chainrule.nn.init import (
     INITS,
@@ -32,11 +33,12 @@ from chainrule.nn.init import (
 )
 from chainrule.nn.latent import GaussianSample
 from chainrule.nn.layer import Layer, Step
-from chainrule.nn.noise import Dropout, GaussianNoise
+from chainrule.nn.noise import Dropout, GaussianNoise, HideCells
 from chainrule.nn.norm import BatchNorm, LayerNorm
 from chainrule.nn.parts import exchanged, part
 from chainrule.nn.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from chainrule.nn.run import Buffer, Parameter, Role, Run, trace
+from chainrule.nn.sequence import EncoderDecoder, SequenceStack
 
 __all__ = [
     "INITS",
@@ -53,6 +55,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "Flatten",
     "GaussianNoise",
     "GaussianSample",
@@ -62,25 +65,31 @@ __all__ = [
     "GlorotUniform",
     "HeNormal",
     "HeUniform",
+    "HideCells",
     "Init",
     "Layer",
     "LayerNorm",
     "LeCunNormal",
+    "MaskedDense",
     "MaxPool",
     "Maxout",
+    "MultiHeadAttention",
     "Normal",
     "Orthogonal",
     "PReLU",
     "Parallel",
     "Parameter",
+    "PositionalEncoding",
     "Rescale",
     "Residual",
     "Role",
     "Run",
+    "SequenceStack",
     "Sequential",
     "Shared",
     "Step",
     "TiedDense",
+    "TransformerBlock",
     "Uniform",
     "Zeros",
     "exchanged",
@@ -95,8 +104,9 @@ LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         AveragePool, BatchNorm, Columns, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense, Dropout,
-        Embedding, Flatten, GaussianNoise, GaussianSample, GlobalAveragePool, GlobalMaxPool, LayerNorm,
-        MaxPool, Maxout, PReLU, Parallel, Rescale, Residual, Sequential, Shared, TiedDense,
+        Embedding, EncoderDecoder, Flatten, GaussianNoise, GaussianSample, GlobalAveragePool, GlobalMaxPool,
+        HideCells, LayerNorm, MaskedDense, MaxPool, Maxout, MultiHeadAttention, PReLU, Parallel,
+        PositionalEncoding, Rescale, Residual, SequenceStack, Sequential, Shared, TiedDense, TransformerBlock,
     )
 }  # fmt: skip
 """Every layer by the name under which a model file knows it: the closed table from which files are read."""

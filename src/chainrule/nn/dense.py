@@ -1,19 +1,21 @@
-"""Layers made of one matrix product: Dense, and TiedDense, which uses another layer's matrix."""
+"""Layers made of one matrix product: Dense; TiedDense, which uses another layer's matrix; MaskedDense."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.errors import ShapeError
-from chainrule.graph.expr import Expr
+import numpy as np
+
+from chainrule.errors import ConfigError, ShapeError
+from chainrule.graph.expr import Expr, constant
 from chainrule.nn.fields import check_flag, check_number, check_path, check_whole
 from chainrule.nn.init import HeNormal, Init, Zeros, check_init
 from chainrule.nn.layer import Layer, floating, need_axes, single
 from chainrule.nn.run import Run
 from chainrule.ops import normal
 
-__all__ = ["Dense", "TiedDense"]
+__all__ = ["Dense", "MaskedDense", "TiedDense"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,49 @@ class TiedDense(Layer):
             )
         y = x @ W.T
         return y + run.parameter("b", (W.shape[0],), self.bias_init, role="bias") if self.bias else y
+
+
+@dataclass(frozen=True)
+class MaskedDense(Layer):
+    """Affine map of which a part is left out  y = x (W ⊙ M) + b,  M_ij = 1 where in_i ≤ out_j, else 0.
+
+    x (batch, …, n_in) → y (batch, …, n_out), in and out being the degrees of inputs and units. Layers of it
+    one after another make an autoregressive network (MADE: Germain, Gregor, Murray & Larochelle 2015, eq. 8):
+    an output of degree d depends on the inputs of degrees 1 … d alone, so that with output j of degree j − 1
+    one network gives all factors of p(x) = Π p(x_j | x_1 … x_{j−1}).
+
+    degrees_in, degrees_out    a whole number for each input and each unit
+
+    ShapeError where x has another width than degrees_in.
+
+    >>> from chainrule import nn, ops
+    >>> nn.trace(MaskedDense((1, 2, 3), (0, 1, 2)), ops.input("x", (5, 3)), training=True)[0].shape
+    (5, 3)
+    """
+
+    degrees_in: tuple[int, ...]
+    degrees_out: tuple[int, ...]
+    init: Init = HeNormal()
+    bias_init: Init = Zeros()
+
+    def __post_init__(self) -> None:
+        check_init(self, "init", "bias_init")
+        for field in ("degrees_in", "degrees_out"):
+            degrees = getattr(self, field)
+            if not isinstance(degrees, tuple) or not degrees or not all(type(d) is int for d in degrees):
+                raise ConfigError(f"MaskedDense: {field} is {degrees!r}; give a tuple of whole numbers")
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = _rows(self, x, run)
+        into, out = np.array(self.degrees_in), np.array(self.degrees_out)
+        if x.shape[-1] != len(into):
+            raise ShapeError(f"MaskedDense: x has {x.shape[-1]} features, degrees_in {len(into)}")
+        mask = into[:, None] <= out
+        fan = (max(int(mask.sum(0).mean()), 1), len(out))  # of what is left of W
+        W = run.parameter("W", mask.shape, self.init, fan=fan)
+        return x @ (W * constant(mask, run.dtype)) + run.parameter(
+            "b", out.shape, self.bias_init, role="bias"
+        )
 
 
 def _rows(layer: Layer, x: Any, run: Run) -> Expr:

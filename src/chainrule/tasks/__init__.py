@@ -8,17 +8,38 @@ from typing import TYPE_CHECKING, Any
 from chainrule.errors import MissingExtraError, nearest
 
 if TYPE_CHECKING:
+    from chainrule.tasks.anomaly import AnomalyDetector
+    from chainrule.tasks.autoencoder import AutoEncoder, Denoiser
     from chainrule.tasks.classifier import MLPClassifier
     from chainrule.tasks.ensemble import EnsembleClassifier, EnsembleRegressor
+    from chainrule.tasks.imputer import Imputer
     from chainrule.tasks.regressor import MLPRegressor
+    from chainrule.tasks.sequences import SequenceClassifier, SequenceToSequence
 
-__all__ = ["EnsembleClassifier", "EnsembleRegressor", "MLPClassifier", "MLPRegressor"]
+__all__ = [
+    "AnomalyDetector",
+    "AutoEncoder",
+    "Denoiser",
+    "EnsembleClassifier",
+    "EnsembleRegressor",
+    "Imputer",
+    "MLPClassifier",
+    "MLPRegressor",
+    "SequenceClassifier",
+    "SequenceToSequence",
+]
 
 _HOMES = {
+    "AnomalyDetector": "chainrule.tasks.anomaly",
+    "AutoEncoder": "chainrule.tasks.autoencoder",
+    "Denoiser": "chainrule.tasks.autoencoder",
     "EnsembleClassifier": "chainrule.tasks.ensemble",
     "EnsembleRegressor": "chainrule.tasks.ensemble",
+    "Imputer": "chainrule.tasks.imputer",
     "MLPClassifier": "chainrule.tasks.classifier",
     "MLPRegressor": "chainrule.tasks.regressor",
+    "SequenceClassifier": "chainrule.tasks.sequences",
+    "SequenceToSequence": "chainrule.tasks.sequences",
 }
 
 

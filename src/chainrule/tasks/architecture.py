@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,19 +74,26 @@ def _activation(given: Any) -> nn.Step:
 
 
 def network_layers(
-    given: Any, inputs: int, outputs: dict[str, int], first: nn.Layer | None = None
-) -> nn.Layer:
+    given: Any,
+    inputs: int,
+    outputs: dict[str, int],
+    first: Sequence[nn.Step] = (),
+    *,
+    backwards: bool = False,
+) -> nn.Sequential:
     """Hidden layers, each Dense, normalisation, activation, dropout; then one Dense for every output.
 
     given      the estimator
     inputs     features that the first Dense sees
     outputs    width by name; one output alone has the plain network's form
-    first      what makes an array of several inputs
+    first      what comes before, and makes one array of several inputs
+    backwards  the last hidden layer comes first, as in a decoder
     """
     sizes = hidden_sizes(given.hidden_layer_sizes)
-    steps: list[nn.Step] = [] if first is None else [first]
+    hidden = list(zip(sizes, activations(given.activation, len(sizes)), strict=True))
+    steps: list[nn.Step] = list(first)
     width = inputs
-    for units, activation in zip(sizes, activations(given.activation, len(sizes)), strict=True):
+    for units, activation in reversed(hidden) if backwards else hidden:
         steps.append(_dense(given, width, units, activation))
         steps += [nn.BatchNorm()] * bool(given.batch_norm) + [nn.LayerNorm()] * bool(given.layer_norm)
         steps.append(activation)

@@ -1,9 +1,8 @@
-"""What both estimators share: parameters, checked data, one fit, what is kept of it."""
+"""What all estimators share: parameters, checked data, one fit, what is kept of it."""
 
 from __future__ import annotations
 
 import copy
-import os
 import sys
 import warnings
 from abc import ABC, abstractmethod
@@ -33,15 +32,13 @@ from chainrule.network import Network
 from chainrule.spec import Spec
 from chainrule.tasks import architecture, parameters
 from chainrule.tasks.inputs import Shown, is_table, rows_of, table_of
-from chainrule.tasks.monitor import CallbackSupportMixin, Monitor, with_callbacks
-from chainrule.tasks.predictor import predictor_of
+from chainrule.tasks.monitor import CallbackSupportMixin, Monitor
 from chainrule.tasks.progress import Convergence, Progress
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Target
-from chainrule.tasks.weights import folded
 from chainrule.train.state import snapshot
 
-__all__ = ["BaseMLP"]
+__all__ = ["Learner"]
 
 _DENSE_LIMIT = 4 << 30  # bytes that a sparse X may take as a dense array
 _AUTO_BATCH = 200
@@ -51,49 +48,75 @@ _WORTH_COMPILING = 100  # steps
 _DONE = ("gradient", "progress", "precision")  # how a solver that has converged ends
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
-    """A multi-layer perceptron as an estimator; see MLPClassifier and MLPRegressor."""
+class Learner(CallbackSupportMixin, BaseEstimator, ABC):
+    """A network that is fitted on rows, as an estimator. What a kind of estimators learns, and what its
+    network is made of, are its own."""
 
     network_: Network
-    alpha: Any
-    solver: Any
+    _target: Target
+    _shown: Shown
 
-    # ------------------------------------------------------------------ what the two differ in
+    # What an estimator has without offering it.
+    learning_rate: Any = "constant"
+    power_t: Any = 0.5
+    momentum: Any = 0.9
+    nesterovs_momentum: Any = True
+    beta_1: Any = 0.9
+    beta_2: Any = 0.999
+    epsilon: Any = 1e-8
+    max_fun: Any = 15000
+    shuffle: Any = True
+    warm_start: Any = False
+    dropout: Any = 0.0
+    batch_norm: Any = False
+    layer_norm: Any = False
+    weight_decay: Any = None
+    clip_norm: Any = None
+    schedule: Any = None
+    init: Any = "auto"
+    scoring: Any = "loss"
+    embed_from: Any = None
+    hide_inputs: Any = 0.0
+
+    # ------------------------------------------------------------------ what estimators differ in
 
     @abstractmethod
-    def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
-        """X and y as arrays; with ``reset`` the number and names of the columns are remembered."""
+    def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """X and y, checked; with ``reset`` the number and names of the columns are remembered."""
 
     @abstractmethod
-    def _learned(self, y: Array, weight: Array | None, every_y: Array) -> tuple[Target, Any]:
+    def _learned(self, y: Any, weight: Array | None, every_y: Any) -> tuple[Target, Any]:
         """What is learned and its loss (or losses by output), from the first target seen."""
 
     @abstractmethod
-    def _check_goes_on(self, y: Array) -> None:
-        """DataError for a target with which a network that has learned cannot go on."""
+    def _layers(self) -> nn.Layer:
+        """The network, from what it is shown to what is learned."""
 
     @abstractmethod
-    def _weigh(self, y: Array, weight: Array | None, *, incremental: bool) -> Array | None:
-        """The weights of the rows to learn from, with those of their classes."""
-
-    @abstractmethod
-    def _weigh_held(self, y: Array, weight: Array | None) -> Array | None:
-        """The same of rows to judge by: their classes weigh what they weigh in learning."""
-
-    @abstractmethod
-    def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
+    def _default_score(self, z: Any, y: Any, weight: Array | None) -> float:
         """From the network's outputs: the score that early stopping follows where none is asked for."""
 
+    def _check_goes_on(self, y: Any) -> None:
+        """DataError for a target with which a network that has learned cannot go on."""
+
+    def _weigh(self, y: Any, weight: Array | None, *, incremental: bool) -> Array | None:
+        """The weights of the rows to learn from, with those of their classes."""
+        return weight
+
+    def _weigh_held(self, y: Any, weight: Array | None) -> Array | None:
+        """The same of rows to judge by: their classes weigh what they weigh in learning."""
+        return weight
+
+    @property
+    def _gaps(self) -> bool:
+        """Whether any cell may be missing, of arrays too, so that gaps are marked in every column."""
+        return self.hide_inputs != 0
+
+    def _judged(self, shown: Any, target: Any) -> tuple[Any, Any]:
+        """Rows held out, as the network and the loss are given them, as they are to be judged by."""
+        return shown, target
+
     # ------------------------------------------------------------------ fitting
-
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> Any:
-        """Learns from X (rows, features) and y; again from the start, unless ``warm_start``.
-
-        sample_weight    one number per row, 0 or more; rows of weight 0 are left out
-        validation_data  (X, y) or (X, y, sample_weight): rows to judge by, instead of a share of those of X
-        """
-        return self._learn(X, y, sample_weight, validation_data, incremental=False)
 
     def _learn(self, X: Any, y: Any, given_weight: Any, validation: Any, *, incremental: bool) -> Any:
         parameters.check(self)
@@ -141,19 +164,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             )
         return weight
 
-    def _begin(self, X: Array, y: Array, weight: Array | None, every_y: Array) -> None:
+    def _begin(self, X: Any, y: Any, weight: Array | None, every_y: Any) -> None:
         """A new network for data like these; ``every_y`` has the rows of weight 0 too, and so all classes."""
         self._seed = int(check_random_state(self.random_state).randint(0, 2**31 - 1, dtype=np.int64))
-        self._target, self._losses = self._learned(y, weight, every_y)
         shown = self._shown = Shown.seen(
-            X, weight, kinds=self.kinds, scaling=self.scaling, embed_from=self.embed_from
+            X, weight, kinds=self.kinds, scaling=self.scaling, embed_from=self.embed_from, gaps=self._gaps
         )
-        first = nn.Columns(shown.codes) if shown.codes else None
-        layers = architecture.network_layers(self, shown.width, self._target.outputs, first)
+        self._target, self._losses = self._learned(y, weight, every_y)
         inputs = {
             name: Spec(a.shape[1:], a.dtype) for name, a in as_named(shown(rows_of(X, _FIRST)), "x").items()
         }
-        self.network_ = Network(layers, seed=self._seed, dtype=shown.dtype).build(**inputs)
+        self.network_ = Network(self._layers(), seed=self._seed, dtype=shown.dtype).build(**inputs)
         self._progress = Progress()
 
     # What files hold of it.
@@ -178,16 +199,34 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validated(self, X: Any, y: Any, *, reset: bool, **options: Any) -> tuple[Any, Array]:
         """X as an array or a Table, and y, both checked."""
-        if is_table(X, self.kinds, self.scaling) if reset else self._shown.encoder is not None:
+        if self._by_name(X, reset=reset):
             X = self._table(X, reset=reset)
             y = _check_y(y, multi_output=True, y_numeric=options.get("y_numeric", False), estimator=self)
             check_consistent_length(np.empty((len(X), 0)), y)
             return X, y
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc", "coo"], multi_output=True, dtype=_FLOATS, reset=reset,
-            **options,
-        )  # fmt: skip
+        X, y = validate_data(self, X, y, multi_output=True, reset=reset, **options, **self._accepted)
         return self._dense(X), y
+
+    def _rows(self, X: Any, *, reset: bool) -> Any:
+        """X alone as an array or a Table, checked."""
+        if self._by_name(X, reset=reset):
+            return self._table(X, reset=reset)
+        return self._dense(validate_data(self, X, reset=reset, **self._accepted))
+
+    def _by_name(self, X: Any, *, reset: bool) -> bool:
+        """Whether X is taken as a table: as the first one was."""
+        if not reset:
+            return self._shown.by_name
+        return is_table(X, self.kinds, self.scaling) or (self._gaps and hasattr(X, "columns"))
+
+    @property
+    def _accepted(self) -> dict[str, Any]:
+        """What scikit-learn lets through as X."""
+        return {
+            "accept_sparse": ["csr", "csc", "coo"],
+            "dtype": _FLOATS,
+            "ensure_all_finite": "allow-nan" if self._gaps else True,
+        }
 
     def _table(self, X: Any, *, reset: bool) -> Table:
         named, X = hasattr(X, "columns") or isinstance(X, Mapping | Table), table_of(X)
@@ -210,7 +249,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             groups = None  # no class can spare a row
         kept, held = splits.split(len(X), self.validation_fraction, self._seed, stratify=groups)
         parts = [
-            (rows_of(X, rows), y[rows], None if weight is None else weight[rows]) for rows in (kept, held)
+            (rows_of(X, rows), rows_of(y, rows), None if weight is None else weight[rows])
+            for rows in (kept, held)
         ]
         return tuple(parts)
 
@@ -234,7 +274,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         validation = None
         if held is not None:
             Xv, yv, wv = held
-            validation = (self._shown(Xv), target.encode(yv, dtype), wv)
+            validation = (*self._judged(self._shown(Xv), target.encode(yv, dtype)), wv)
         best = snapshot(net.state) if watching.stops_by_score and at.scores else None  # of fits before
         monitor.begin(net.state)
         try:
@@ -378,10 +418,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _raw(self, X: Any) -> Any:
         """The network's outputs for rows of X."""
         check_is_fitted(self, "network_")
-        if self._shown.encoder is None:
-            X = validate_data(self, X, accept_sparse=["csr", "csc", "coo"], dtype=_FLOATS, reset=False)
-            return self.network_.output(self._shown(self._dense(X)))
-        return self.network_.output(self._shown(self._table(X, reset=False)))
+        return self.network_.output(self._shown(self._rows(X, reset=False)))
 
     def _dense(self, X: Any) -> Array:
         if isinstance(X, np.ndarray):
@@ -393,54 +430,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             )
         return np.asarray(X.toarray())
 
-    def predict(self, X: Any) -> Any:
-        """The predictions for rows of X: classes, or numbers."""
-        z = self._raw(X)
-        return self._target.predict(z)
-
-    # ------------------------------------------------------------------ files
-
-    def save(self, path: str | os.PathLike[str], *, optimizer: bool = False) -> None:
-        """One safe file, which :func:`chainrule.load` gives back as a Predictor: it predicts without
-        scikit-learn. ``optimizer`` adds the optimizer's state."""
-        predictor_of(self).save(path, optimizer=optimizer)
-
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """An ONNX file, with scaling and classes inside: :func:`chainrule.tasks.onnx.predictor_to_onnx`."""
-        predictor_of(self).export(path)
-
-    # ------------------------------------------------------------------ inside, by scikit-learn's names
-
-    @property
-    def coefs_(self) -> list[Array]:
-        """The weights of every Dense layer, (n_in, n_out): with ``intercepts_`` they are the whole network
-        for X as it was given. (The network itself sees scaled columns; that is folded in here.)"""
-        return folded(self.network_, self._scaling, self._target)[0]
-
-    @property
-    def intercepts_(self) -> list[Array]:
-        """The biases of every Dense layer, (n_out,)."""
-        return folded(self.network_, self._scaling, self._target)[1]
-
-    @property
-    def n_layers_(self) -> int:
-        """Layers of units, inputs and outputs included."""
-        self.network_  # noqa: B018  # not there before a fit, so that neither is this
-        return len(architecture.hidden_sizes(self.hidden_layer_sizes)) + 2
-
-    @property
-    def n_outputs_(self) -> int:
-        """Outputs of the network."""
-        return sum(self._target.outputs.values())
-
-    @property
-    def out_activation_(self) -> str:
-        """What turns outputs into predictions."""
-        return self._target.activation
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._gaps
         return tags
 
 
@@ -461,5 +454,5 @@ def _heavy(X: Array, y: Array, weight: Array) -> tuple[Array, Array, Array | Non
     """The rows that weigh anything; None for weights that are all alike 1."""
     rows = np.flatnonzero(weight)
     if len(rows) < len(weight):
-        X, y, weight = rows_of(X, rows), y[rows], weight[rows]
+        X, y, weight = rows_of(X, rows), rows_of(y, rows), weight[rows]
     return X, y, None if (weight == 1).all() else weight

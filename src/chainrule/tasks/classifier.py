@@ -13,9 +13,9 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from chainrule import losses
 from chainrule.errors import ConfigError, DataError
 from chainrule.executors import Array
-from chainrule.tasks.base import BaseMLP
 from chainrule.tasks.calibration import calibrate
 from chainrule.tasks.class_weights import by_class, of_rows
+from chainrule.tasks.mlp import BaseMLP
 from chainrule.tasks.parameters import store
 from chainrule.tasks.targets import Labels, OneOf, SeveralOf, Target
 
@@ -56,6 +56,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     and "quantile" too
     kinds           of columns of a table, {name: "numeric" …}, where they would be taken for something else
     embed_from      categories from which a column has learned vectors instead of one-hot; None: never
+    hide_inputs     share of the cells of X that is hidden in training, anew in every step, or "any": another
+                    share for each row. Then any cell may be missing (NaN in arrays), and the answer is what
+                    the others say
     calibrate       whether a temperature, found on the rows held out, makes the probabilities honest
     scoring         what early stopping follows: None (accuracy), "loss", or any scorer of scikit-learn
     callbacks       of ``chainrule.train``; those of scikit-learn come by ``set_callbacks``
@@ -113,6 +116,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         scaling: str = "auto",
         kinds: Any = None,
         embed_from: Any = 64,
+        hide_inputs: Any = 0.0,
         scoring: Any = None,
         calibrate: bool = False,
         callbacks: Any = None,

@@ -62,6 +62,8 @@ def _check_mixed(estimator: Any) -> None:
         within(estimator, "batch_size", "[1, inf)", whole=True)
     if estimator.learning_rate_init != "auto":
         within(estimator, "learning_rate_init", "(0, inf)")
+    if estimator.hide_inputs != "any":
+        within(estimator, "hide_inputs", "[0, 1)")
     if estimator.n_iter_no_change != math.inf:
         within(estimator, "n_iter_no_change", "[1, inf)", whole=True)
     if estimator.init != "auto" and not isinstance(estimator.init, nn.Init):

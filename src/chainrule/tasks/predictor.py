@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule import __version__
 from chainrule.config import from_json, to_json
-from chainrule.data.tables import ENCODERS, Date, Number, Table, TableEncoder
+from chainrule.data.tables import ENCODERS, TableEncoder
 from chainrule.errors import ConfigError, DataError
 from chainrule.executors import Array
 from chainrule.network import Network
@@ -21,7 +21,7 @@ from chainrule.tasks.packing import pack, unpack
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Labels, Numbers, OneOf, SeveralOf, Target
 
-__all__ = ["FORMAT", "Predictor", "predictor_of", "restore"]
+__all__ = ["FORMAT", "Predictor", "parameters_of", "predictor_of", "restore"]
 
 FORMAT = 1  # of what is written here, inside the file's own format
 
@@ -161,7 +161,7 @@ def predictor_of(estimator: Any) -> Predictor:
     """What a fitted MLPClassifier or MLPRegressor needs to predict."""
     if not hasattr(estimator, "network_"):
         raise ConfigError(f"{type(estimator).__name__} is not fitted yet: call fit first")
-    parameters, left_out = _parameters(estimator.get_params(deep=False))
+    parameters, left_out = parameters_of(estimator)
     names = getattr(estimator, "feature_names_in_", None)
     return Predictor(
         estimator=type(estimator).__name__,
@@ -176,10 +176,10 @@ def predictor_of(estimator: Any) -> Predictor:
     )
 
 
-def _parameters(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(as JSON, names of those that cannot be)."""
+def parameters_of(estimator: Any) -> tuple[dict[str, Any], list[str]]:
+    """What an estimator was made with: (as JSON, names of those that cannot be)."""
     found, left_out = {}, []
-    for name, value in given.items():
+    for name, value in estimator.get_params(deep=False).items():
         try:
             found[name] = to_json(value)
         except ConfigError:
@@ -218,10 +218,7 @@ def _widths(encoder: TableEncoder | None, learned: Mapping[str, Array], columns:
     complete."""
     if encoder is None:
         return {"x": columns}
-    kinds = {column.name: type(column) for column in encoder.columns if column.features}
-    gaps = {Number: np.array([np.nan]), Date: np.array(["NaT"], "datetime64[us]")}
-    row = Table({name: gaps.get(kind, np.array([None], object)) for name, kind in kinds.items()})
-    found = encoder.encode(row, learned)
+    found = encoder.encode(encoder.gaps(), learned)
     _check(all(np.isfinite(a).all() for a in found.values()), "its encoder gives no finite numbers")
     return {name: a.shape[1] for name, a in found.items()}
 

@@ -13,7 +13,7 @@ from sklearn.utils import column_or_1d
 from chainrule import losses
 from chainrule.errors import ConfigError
 from chainrule.executors import Array
-from chainrule.tasks.base import BaseMLP
+from chainrule.tasks.mlp import BaseMLP
 from chainrule.tasks.parameters import store
 from chainrule.tasks.targets import Numbers, Target
 
@@ -88,6 +88,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         scaling: str = "auto",
         kinds: Any = None,
         embed_from: Any = 64,
+        hide_inputs: Any = 0.0,
         target_scaling: str = "standard",
         scoring: Any = None,
         callbacks: Any = None,
@@ -109,15 +110,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if isinstance(loss, losses.Huber):
             loss = replace(loss, delta=loss.delta / float(target.scale.scale[0]))
         return target, loss
-
-    def _check_goes_on(self, y: Array) -> None:
-        """Any numbers will do."""
-
-    def _weigh(self, y: Array, weight: Array | None, *, incremental: bool) -> Array | None:
-        return weight
-
-    def _weigh_held(self, y: Array, weight: Array | None) -> Array | None:
-        return weight
 
     def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
         """R², 1 − Σ(y − ŷ)²/Σ(y − ȳ)², the mean over the columns; of a column that is constant, 1 where it is

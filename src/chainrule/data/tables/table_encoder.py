@@ -96,6 +96,11 @@ class TableEncoder:
         """(categories, units) for each column of "codes"."""
         return tuple((c.codes, getattr(c, "embedding", 0)) for c in self.columns if c.codes)
 
+    def gaps(self) -> Table:
+        """One row in which every cell is missing."""
+        gap = {"numeric": np.array([np.nan]), "date": np.array(["NaT"], "datetime64[us]")}
+        return Table({name: gap.get(kind, np.array([None], object)) for name, kind in self.kinds.items()})
+
     # ------------------------------------------------------------------ state
 
     def fit(self, table: Any, weight: Any = None) -> dict[str, Array]:
