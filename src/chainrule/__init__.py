@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chainrule.errors import ChainruleError
     from chainrule.modelfile import load
     from chainrule.network import Network
-    from chainrule.tasks import MLPClassifier, MLPRegressor
+    from chainrule.tasks import MLPClassifier, MLPRegressor, SequenceClassifier, SequenceToSequence
 
 __version__ = "0.1.0"
 
@@ -41,9 +41,11 @@ _HOMES = {
     "MLPClassifier": "chainrule.tasks",
     "MLPRegressor": "chainrule.tasks",
     "Network": "chainrule.network",
+    "SequenceClassifier": "chainrule.tasks",
+    "SequenceToSequence": "chainrule.tasks",
     "load": "chainrule.modelfile",
 }
-_EXTRA = ("MLPClassifier", "MLPRegressor", "tasks")
+_EXTRA = ("MLPClassifier", "MLPRegressor", "SequenceClassifier", "SequenceToSequence", "tasks")
 """What needs scikit-learn, so that ``from chainrule import *`` leaves it out."""
 
 

@@ -16,10 +16,11 @@ from chainrule.spec import Spec, as_dtype, as_shape
 from chainrule.storage import read_tensors
 from chainrule.tasks.architecture import Activation
 from chainrule.tasks.predictor import Predictor, restore
+from chainrule.tasks.sequence_predictor import SequencePredictor, restore_sequences
 from chainrule.train import History, Model
 from chainrule.train.prepare import choose_metrics
 
-__all__ = ["load", "load_network"]
+__all__ = ["load", "load_network", "network_of"]
 
 _CLOSED_TABLE: dict[str, type] = {
     **nn.LAYERS,
@@ -33,11 +34,16 @@ _CLOSED_TABLE: dict[str, type] = {
 }
 """The only classes that a file can make."""
 _NETWORK = "network/"
+_ESTIMATORS: dict[str, Callable[..., Any]] = {"estimator": restore, "sequences": restore_sequences}
+"""From the header of an estimator's file, its arrays and its network to what predicts."""
 
 
-def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] = ()) -> Network | Predictor:
-    """The network in a model file; of an estimator's file its :class:`~chainrule.tasks.predictor.Predictor`,
-    which predicts without scikit-learn. No code of the file is run, nothing that it names is imported.
+def load(
+    path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] = ()
+) -> Network | Predictor | SequencePredictor:
+    """The network in a model file; of an estimator's file its :class:`~chainrule.tasks.predictor.Predictor`
+    (of sequences: :class:`~chainrule.tasks.sequence_predictor.SequencePredictor`), which predicts without
+    scikit-learn. No code of the file is run, nothing that it names is imported.
 
     custom    your own layers, losses and optimizers that the file may name: classes, and functions
 
@@ -45,7 +51,7 @@ def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] =
     """
     header, arrays = read_tensors(path)
     kind = header.get("kind")
-    if kind not in ("network", "estimator"):
+    if kind not in ("network", *_ESTIMATORS):
         raise ModelFileError(f"{path} holds a {kind!r}, not a network; load the model.safetensors beside it")
     tables = {**_CLOSED_TABLE, **{c.__name__: c for c in custom if isinstance(c, type)}}
     own = {c.__name__: c for c in custom if not isinstance(c, type)}
@@ -59,31 +65,37 @@ def load(path: str | os.PathLike[str], *, custom: Sequence[Callable[..., Any]] =
     try:
         if kind == "network":
             return _restore(header, arrays, tables, own)
-        return _estimator(header, arrays, tables, own)
+        return _estimator(_ESTIMATORS[kind], header, arrays, tables, own)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelFileError(f"{path}: the header describes no {kind}: {error}") from error
 
 
 def load_network(path: str | os.PathLike[str]) -> Network:
     """:func:`load` where a network is needed; ModelFileError for an estimator's file."""
-    found = load(path)
+    return network_of(load(path), path)
+
+
+def network_of(found: Network | Predictor | SequencePredictor, path: str | os.PathLike[str]) -> Network:
+    """What was read from a file, where a network is needed; ModelFileError for an estimator."""
     if not isinstance(found, Network):
         raise ModelFileError(
-            f"{path} holds the estimator {found.estimator}, not a network: give a network's file"
+            f"{path} holds the estimator {found.estimator}, not a network: give a network's file, or use it "
+            "in Python: chainrule.load(…).predict(…)"
         )
     return found
 
 
 def _estimator(
+    made: Callable[..., Any],
     header: dict[str, Any],
     arrays: dict[str, Array],
     tables: Mapping[str, type],
     functions: Mapping[str, Callable[..., Any]],
-) -> Predictor:
+) -> Any:
     """The network from the tensors below "network/", the rest from the others."""
     own = {name.removeprefix(_NETWORK): a for name, a in arrays.items() if name.startswith(_NETWORK)}
     rest = {name: a for name, a in arrays.items() if not name.startswith(_NETWORK)}
-    return restore(header, rest, _restore(header["network"], own, tables, functions))
+    return made(header, rest, _restore(header["network"], own, tables, functions))
 
 
 def _foreign(header: Any, tables: Mapping[str, type]) -> set[str]:

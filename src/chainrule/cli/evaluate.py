@@ -38,7 +38,7 @@ def evaluate(model: Path, data: str | None, target: str | None, held_out: bool, 
 
     MODEL is a model file or a run folder. DATA is the file of a table; of a network it is mnist.
     """
-    from chainrule.modelfile import load
+    from chainrule.modelfile import load, network_of
     from chainrule.tasks.predictor import Predictor
 
     found = load(model_file(model))
@@ -49,7 +49,7 @@ def evaluate(model: Path, data: str | None, target: str | None, held_out: bool, 
         return
     if data not in (None, *DATASETS) or target is not None:
         raise click.UsageError(f"{model} holds a network, which is tested on {', '.join(DATASETS)}.")
-    _evaluate_mnist(found, data or DATASETS[0], held_out, as_json)
+    _evaluate_mnist(network_of(found, model), data or DATASETS[0], held_out, as_json)
 
 
 def _evaluate_table(predictor: Predictor, path: Path, target: str | None, as_json: bool) -> None:

@@ -53,7 +53,7 @@ def predict(model: Path, files: tuple[Path, ...], output: Path | None, as_json: 
     MODEL is a model file or a run folder. FILES: of a model of a table one table, of a network PNG pictures,
     .npy or .npz arrays.
     """
-    from chainrule.modelfile import load
+    from chainrule.modelfile import load, network_of
     from chainrule.tasks.predictor import Predictor
 
     found = load(model_file(model))
@@ -66,7 +66,7 @@ def predict(model: Path, files: tuple[Path, ...], output: Path | None, as_json: 
         return
     if output is not None:
         raise click.UsageError(f"--output is of tables, but {model} holds a network; leave it out.")
-    _predict_images(found, model, files, as_json)
+    _predict_images(network_of(found, model), model, files, as_json)
 
 
 def _predict_images(net: Network, model: Path, images: tuple[Path, ...], as_json: bool) -> None:

@@ -98,7 +98,7 @@ class EncoderDecoder(Layer):
     decoder    a :class:`SequenceStack` of causal blocks: "x" is the target, "memory" the encoder's output
     head       Dense(tokens)
 
-    :func:`chainrule.tasks.decode` makes answers with it.
+    :class:`~chainrule.tasks.decoding.Decoder` makes answers with it.
 
     >>> from chainrule import nn, ops
     >>> encoder = nn.SequenceStack(nn.Embedding(30, 8), (nn.TransformerBlock(2),))
