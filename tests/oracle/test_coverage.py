@@ -43,7 +43,12 @@ COMPARED: dict[str, dict[str, set[str]]] = {
     "layers": {TORCH: LISTS["layers"]},
     "losses": {"test_losses.py::test_every_loss_has_cases": LISTS["losses"]},
     "optimizers": {"test_optim.py::test_a_hundred_steps_equal_the_recurrence": LISTS["optimizers"]},
-    "solvers": {"test_solver.py::test_a_network_as_scipy_trains_it": {"LBFGS"}},
+    "solvers": {
+        "test_solver.py::test_a_network_as_scipy_trains_it": {"LBFGS"},
+        "test_second_order.py::test_newton_finds_the_minimum_of_a_quadratic_in_one_step": {"Newton"},
+        "test_second_order.py::test_hessian_free_minimizes_a_quadratic_in_a_few_steps": {"HessianFree"},
+        "test_second_order.py::test_levenberg_marquardt_on_rosenbrock_as_scipy": {"LevenbergMarquardt"},
+    },
     "averages": {"oracle/test_optim_torch.py::test_averages_are_those_of_swa_utils": {"EMA", "SWA"}},
     "schedules": {
         "oracle/test_optim_torch.py::test_schedules_are_the_same": {"Constant"},
