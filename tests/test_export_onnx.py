@@ -50,6 +50,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "Embedding": (nn.Embedding(7, 5), (3,), "int64"),
     "Embedding of bytes": (nn.sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Dense(3)), (3,), "uint8"),
     "Flatten": (nn.sequential(nn.Flatten(), nn.Dense(3)), (3, 4), ""),
+    "Reshape": (nn.sequential(nn.Reshape((4, 3)), nn.Dense(3)), (3, 4), ""),
     "GaussianNoise": (nn.GaussianNoise(0.2), (7,), ""),
     "GaussianSample": (nn.GaussianSample(), (8,), ""),
     "GlobalAveragePool": (nn.GlobalAveragePool(), (4, 3, 5), ""),

@@ -68,6 +68,7 @@ CASES = [
     Case("columns", nn.Columns(((9, 3), (7, 2))), {"x": (5, 4), "codes": ((5, 2), 7)}, (5, 9)),
     Case("columns_of_codes", nn.Columns(((9, 3),)), ((5, 1), 9), (5, 3)),
     Case("flatten", nn.Flatten(), (5, 2, 3), (5, 6)),
+    Case("reshape", nn.Reshape((3, 2, 1)), (5, 2, 3), (5, 3, 2, 1)),
     Case("rescale", nn.Rescale(2.0, -1.0), (5, 4), (5, 4)),
     Case("residual", nn.Residual(nn.sequential(nn.Dense(4), ops.tanh)), (5, 4), (5, 4)),
     Case("residual_shortcut", nn.Residual(nn.Dense(3), shortcut=nn.Dense(3, bias=False)), (5, 4), (5, 3)),

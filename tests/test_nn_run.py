@@ -333,6 +333,7 @@ def test_what_run_refuses_names_the_layer(what, error, says):
         (nn.BatchNorm(), x_of(5), ShapeError, "BatchNorm takes (batch, …, channels)"),
         (nn.Embedding(3, 2), x_of(dtype="int64"), ShapeError, "Embedding takes (batch, …)"),
         (nn.Flatten(), x_of(), ShapeError, "Flatten takes (batch, …)"),
+        (nn.Reshape((2, 3)), x_of(5, 4), ShapeError, "a sample (4,) has 4 elements, (2, 3) needs 6"),
         (nn.Residual(nn.Dense(3)), x_of(5, 4), ShapeError, "around it (5, 4); give shortcut=nn.Dense(3"),
         (nn.Residual(nn.Dense(1)), x_of(5, 4), ShapeError, "the body gives (5, 1)"),
         (nn.parallel(a=nn.Flatten(), b=ops.relu), x_of(5, 2, 2), ShapeError, "b (5, 2, 2) do not fit"),

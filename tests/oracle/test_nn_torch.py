@@ -114,6 +114,7 @@ PAIRS = {
         lambda x, p, training: fn.embedding(x[:, 0], p["code_0/W"]),
     ),
     "flatten": (nn.Flatten(), (5, 2, 3), lambda x, p, training: torch.flatten(x, 1)),
+    "reshape": (nn.Reshape((3, 2, 1)), (5, 2, 3), lambda x, p, training: torch.reshape(x, (5, 3, 2, 1))),
     "rescale": (nn.Rescale(2.0, 1.0), (5, 4), lambda x, p, training: torch.add(1.0, x, alpha=2.0)),
     "residual": (
         nn.Residual(nn.Dense(4)), (5, 4),

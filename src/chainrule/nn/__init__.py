@@ -7,6 +7,7 @@ from chainrule.nn.container import (
     Flatten,
     Parallel,
     Rescale,
+    Reshape,
     Residual,
     Sequential,
     Shared,
@@ -81,6 +82,7 @@ __all__ = [
     "Parameter",
     "PositionalEncoding",
     "Rescale",
+    "Reshape",
     "Residual",
     "Role",
     "Run",
@@ -106,7 +108,8 @@ LAYERS: dict[str, type[Layer]] = {
         AveragePool, BatchNorm, Columns, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense, Dropout,
         Embedding, EncoderDecoder, Flatten, GaussianNoise, GaussianSample, GlobalAveragePool, GlobalMaxPool,
         HideCells, LayerNorm, MaskedDense, MaxPool, Maxout, MultiHeadAttention, PReLU, Parallel,
-        PositionalEncoding, Rescale, Residual, SequenceStack, Sequential, Shared, TiedDense, TransformerBlock,
+        PositionalEncoding, Rescale, Reshape, Residual, SequenceStack, Sequential, Shared, TiedDense,
+        TransformerBlock,
     )
 }  # fmt: skip
 """Every layer by the name under which a model file knows it: the closed table from which files are read."""

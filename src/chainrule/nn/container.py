@@ -16,7 +16,17 @@ from chainrule.nn.layer import Layer, Step, check_step, floating, need_axes, sin
 from chainrule.nn.run import Run
 from chainrule.ops import concat, reshape
 
-__all__ = ["Flatten", "Parallel", "Rescale", "Residual", "Sequential", "Shared", "parallel", "sequential"]
+__all__ = [
+    "Flatten",
+    "Parallel",
+    "Rescale",
+    "Reshape",
+    "Residual",
+    "Sequential",
+    "Shared",
+    "parallel",
+    "sequential",
+]
 
 Named = tuple[tuple[str, Step], ...]
 
@@ -228,6 +238,34 @@ class Flatten(Layer):
         x = single(self, x)
         need_axes(self, x, 1, "(batch, …)")
         return reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+
+@dataclass(frozen=True)
+class Reshape(Layer):
+    """Another form of every sample.    x (batch, …) → y (batch, *shape), in row-major order; the dtype stays.
+
+    ShapeError where a sample has another number of elements.
+
+    >>> from chainrule import nn, ops
+    >>> nn.trace(Reshape((28, 28, 1)), ops.input("x", (5, 784), "uint8"), training=True)[0]
+    <Expr reshape uint8[5, 28, 28, 1]>
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple) or any(type(n) is not int or n < 1 for n in self.shape):
+            raise ConfigError(f"Reshape: shape is a tuple of sizes, such as (28, 28, 1), got {self.shape!r}")
+
+    def __call__(self, x: Any, run: Run) -> Expr:
+        x = single(self, x)
+        need_axes(self, x, 1, "(batch, …)")
+        held, wanted = math.prod(x.shape[1:]), math.prod(self.shape)
+        if held != wanted:
+            raise ShapeError(
+                f"Reshape: a sample {x.shape[1:]} has {held} elements, {self.shape} needs {wanted}"
+            )
+        return reshape(x, (x.shape[0], *self.shape))
 
 
 @dataclass(frozen=True)
