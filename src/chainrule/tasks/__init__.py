@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from chainrule.tasks.anomaly import AnomalyDetector
     from chainrule.tasks.autoencoder import AutoEncoder, Denoiser
     from chainrule.tasks.classifier import MLPClassifier
+    from chainrule.tasks.density import DensityEstimator
     from chainrule.tasks.ensemble import EnsembleClassifier, EnsembleRegressor
     from chainrule.tasks.imputer import Imputer
+    from chainrule.tasks.mixture_regressor import MixtureDensityRegressor
+    from chainrule.tasks.recommender import Recommender
     from chainrule.tasks.regressor import MLPRegressor
     from chainrule.tasks.sequences import SequenceClassifier, SequenceToSequence
 
@@ -20,11 +23,14 @@ __all__ = [
     "AnomalyDetector",
     "AutoEncoder",
     "Denoiser",
+    "DensityEstimator",
     "EnsembleClassifier",
     "EnsembleRegressor",
     "Imputer",
     "MLPClassifier",
     "MLPRegressor",
+    "MixtureDensityRegressor",
+    "Recommender",
     "SequenceClassifier",
     "SequenceToSequence",
 ]
@@ -33,11 +39,14 @@ _HOMES = {
     "AnomalyDetector": "chainrule.tasks.anomaly",
     "AutoEncoder": "chainrule.tasks.autoencoder",
     "Denoiser": "chainrule.tasks.autoencoder",
+    "DensityEstimator": "chainrule.tasks.density",
     "EnsembleClassifier": "chainrule.tasks.ensemble",
     "EnsembleRegressor": "chainrule.tasks.ensemble",
     "Imputer": "chainrule.tasks.imputer",
     "MLPClassifier": "chainrule.tasks.classifier",
     "MLPRegressor": "chainrule.tasks.regressor",
+    "MixtureDensityRegressor": "chainrule.tasks.mixture_regressor",
+    "Recommender": "chainrule.tasks.recommender",
     "SequenceClassifier": "chainrule.tasks.sequences",
     "SequenceToSequence": "chainrule.tasks.sequences",
 }

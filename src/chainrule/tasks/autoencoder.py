@@ -110,14 +110,14 @@ class AutoEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseAutoEnc
         return self._as_float(self.network_.part("encoder").output(shown), X)
 
     def inverse_transform(self, X: Any) -> Any:
-        """Rows from their codes: an array, or a Table where the rows of the fit were one."""
+        """Rows from their codes: an array, or a table of the kind that was learned from."""
         check_is_fitted(self, "network_")
         codes = check_array(X, dtype=(np.float64, np.float32))
         if codes.shape[1] != self._n_features_out:
             raise DataError(f"codes have {self._n_features_out} numbers, X has {codes.shape[1]}")
         z = self.network_.part("decoder").output(codes.astype(self.network_.dtype))
         found = self._target.predict(z)
-        return found if isinstance(found, Table) else self._as_float(found, codes)
+        return like(found, self._form) if isinstance(found, Table) else self._as_float(found, codes)
 
     @property
     def _n_features_out(self) -> int:

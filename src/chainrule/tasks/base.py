@@ -75,7 +75,11 @@ class Learner(CallbackSupportMixin, BaseEstimator, ABC):
     schedule: Any = None
     init: Any = "auto"
     scoring: Any = "loss"
+    scaling: Any = "auto"
+    kinds: Any = None
     embed_from: Any = None
+    hidden_layer_sizes: Any = ()
+    activation: Any = "relu"
     hide_inputs: Any = 0.0
 
     # ------------------------------------------------------------------ what estimators differ in
@@ -83,6 +87,12 @@ class Learner(CallbackSupportMixin, BaseEstimator, ABC):
     @abstractmethod
     def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """X and y, checked; with ``reset`` the number and names of the columns are remembered."""
+
+    def _shown_as(self, X: Any, weight: Array | None) -> Shown:
+        """How rows are shown to the network, from the first ones seen."""
+        return Shown.seen(
+            X, weight, kinds=self.kinds, scaling=self.scaling, embed_from=self.embed_from, gaps=self._gaps
+        )
 
     @abstractmethod
     def _learned(self, y: Any, weight: Array | None, every_y: Any) -> tuple[Target, Any]:
@@ -167,9 +177,7 @@ class Learner(CallbackSupportMixin, BaseEstimator, ABC):
     def _begin(self, X: Any, y: Any, weight: Array | None, every_y: Any) -> None:
         """A new network for data like these; ``every_y`` has the rows of weight 0 too, and so all classes."""
         self._seed = int(check_random_state(self.random_state).randint(0, 2**31 - 1, dtype=np.int64))
-        shown = self._shown = Shown.seen(
-            X, weight, kinds=self.kinds, scaling=self.scaling, embed_from=self.embed_from, gaps=self._gaps
-        )
+        shown = self._shown = self._shown_as(X, weight)
         self._target, self._losses = self._learned(y, weight, every_y)
         inputs = {
             name: Spec(a.shape[1:], a.dtype) for name, a in as_named(shown(rows_of(X, _FIRST)), "x").items()

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.data.tables import Table
 from chainrule.executors import Array
 
-__all__ = ["filled", "like"]
+__all__ = ["empty_like", "filled", "like"]
 
 
 def filled(X: Any, table: Table, values: Table, gaps: Mapping[str, Array]) -> Any:
@@ -85,6 +85,15 @@ def _number(text: str) -> float:
     return float(text)
 
 
+def empty_like(X: Any) -> Any:
+    """None of X's rows: what :func:`like` needs to know of it."""
+    if isinstance(X, Mapping | Table) or not hasattr(X, "columns"):
+        return X if isinstance(X, Table) else {}
+    import narwhals as nw
+
+    return nw.from_native(X).head(0).to_native()
+
+
 def like(table: Table, X: Any) -> Any:
     """A table of other columns as what X is: a data frame of its library, a dict, or a Table."""
     if isinstance(X, Table):
@@ -96,4 +105,4 @@ def like(table: Table, X: Any) -> Any:
     backend = nw.from_native(X).implementation
     columns = {name: a.tolist() if a.dtype == object else a for name, a in table.columns.items()}
     found = nw.from_dict(columns, backend=backend).to_native()
-    return found.set_axis(X.index) if hasattr(X, "iloc") else found
+    return found.set_axis(X.index) if hasattr(X, "iloc") and len(X) == len(found) else found

@@ -14,9 +14,11 @@ from chainrule.config import from_json, to_json
 from chainrule.data.tables import ENCODERS, TableEncoder
 from chainrule.errors import ConfigError, DataError
 from chainrule.executors import Array
+from chainrule.losses.predicted import PredictedMixture
 from chainrule.network import Network
 from chainrule.storage import write_tensors
 from chainrule.tasks.logarithms import Logarithms
+from chainrule.tasks.mixtures import Mixtures
 from chainrule.tasks.packing import pack, unpack
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Labels, Numbers, OneOf, SeveralOf, Target
@@ -25,7 +27,8 @@ __all__ = ["FORMAT", "Predictor", "parameters_of", "predictor_of", "restore"]
 
 FORMAT = 1  # of what is written here, inside the file's own format
 
-_TARGETS = (Labels, Logarithms, Numbers, OneOf, SeveralOf)
+_OF_NUMBERS = (Logarithms, Mixtures, Numbers)
+_TARGETS = (Labels, *_OF_NUMBERS, OneOf, SeveralOf)
 _PACKED: dict[str, type] = {cls.__name__: cls for cls in (Affine, *_TARGETS)}
 """The only classes that a file's description of a target can make."""
 
@@ -55,13 +58,13 @@ class Predictor:
 
     def __repr__(self) -> str:
         columns = "an array" if self.features is None else f"{len(self.features)} columns"
-        answer = "numbers" if isinstance(self.target, Numbers | Logarithms) else "classes"
+        answer = "numbers" if isinstance(self.target, _OF_NUMBERS) else "classes"
         return f"<Predictor of {self.estimator}: {columns} → {answer}>"
 
     @property
     def classes(self) -> Any:
         """The classes, in the order of predict_proba's columns; a list of them for several targets."""
-        if isinstance(self.target, Numbers | Logarithms):
+        if isinstance(self.target, _OF_NUMBERS):
             raise AttributeError(f"{self.estimator} predicts numbers, so it has no classes")
         return self.target.classes
 
@@ -81,6 +84,12 @@ class Predictor:
         """The quantiles that a regressor learned, (rows, levels) or (rows, numbers, levels)."""
         return self._numbers("quantiles").quantiles(self._raw(X))
 
+    def predict_distribution(self, X: Any) -> PredictedMixture:
+        """The density that a MixtureDensityRegressor learned, of each row."""
+        if not isinstance(self.target, Mixtures):
+            raise ConfigError(f"{self.estimator} learned no density; MixtureDensityRegressor does")
+        return self.target.distribution(self._raw(X))
+
     def _numbers(self, what: str) -> Numbers:
         if not isinstance(self.target, Numbers):
             raise ConfigError(f"{self.estimator} learned no {what}")
@@ -88,7 +97,7 @@ class Predictor:
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes; for several targets a list of them. ConfigError of numbers."""
-        if isinstance(self.target, Numbers | Logarithms):
+        if isinstance(self.target, _OF_NUMBERS):
             raise ConfigError(f"{self.estimator} predicts numbers: it has no probabilities")
         return self.target.probabilities(self._raw(X))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
@@ -17,7 +18,7 @@ from chainrule.tasks.mlp import BaseMLP
 from chainrule.tasks.parameters import store
 from chainrule.tasks.targets import Numbers, Target
 
-__all__ = ["MLPRegressor"]
+__all__ = ["BaseRegressor", "MLPRegressor"]
 
 _LOSSES = {
     "squared_error": losses.HalfSquaredError(),
@@ -27,7 +28,32 @@ _LOSSES = {
 }  # scikit-learn's names
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):
+class BaseRegressor(RegressorMixin, BaseMLP, ABC):
+    """A network that predicts numbers."""
+
+    def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
+        X, y = self._validated(X, y, reset=reset, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y.astype(np.float64, copy=False)
+
+    def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
+        """R², 1 − Σ(y − ŷ)²/Σ(y − ȳ)², the mean over the columns; of a column that is constant, 1 where it is
+        met and else 0."""
+        found = self._target.predict(z).reshape(len(y), -1).astype(np.float64)
+        y = y.reshape(len(y), -1)
+        left = np.average((y - found) ** 2, axis=0, weights=weight)
+        spread = np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
+        share = np.divide(left, spread, out=(left > 0).astype(np.float64), where=spread > 0)
+        return float(np.mean(1 - share))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class MLPRegressor(BaseRegressor):
     """A network that predicts numbers, with the interface of scikit-learn's ``MLPRegressor``.
 
     Whatever runs with theirs runs with this one; see :class:`MLPClassifier` for the parameters. Here
@@ -97,12 +123,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> None:
         store(self, locals())
 
-    def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Array, Array]:
-        X, y = self._validated(X, y, reset=reset, y_numeric=True)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X, y.astype(np.float64, copy=False)
-
     def _learned(self, y: Array, weight: Array | None, every_y: Array) -> tuple[Target, Any]:
         named = _LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         loss: Any = losses.resolve_loss(self.loss) if named is None else named
@@ -110,16 +130,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if isinstance(loss, losses.Huber):
             loss = replace(loss, delta=loss.delta / float(target.scale.scale[0]))
         return target, loss
-
-    def _default_score(self, z: Any, y: Array, weight: Array | None) -> float:
-        """R², 1 − Σ(y − ŷ)²/Σ(y − ȳ)², the mean over the columns; of a column that is constant, 1 where it is
-        met and else 0."""
-        found = self._target.predict(z).reshape(len(y), -1).astype(np.float64)
-        y = y.reshape(len(y), -1)
-        left = np.average((y - found) ** 2, axis=0, weights=weight)
-        spread = np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
-        share = np.divide(left, spread, out=(left > 0).astype(np.float64), where=spread > 0)
-        return float(np.mean(1 - share))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """One epoch over more rows; the network and the optimizer go on from where they are.
@@ -174,8 +184,3 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if not isinstance(self._target, Numbers):
             raise TypeError("a regressor learns numbers")
         return self._target
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

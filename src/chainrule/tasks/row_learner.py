@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.executors import Array
 from chainrule.tasks.base import Learner
+from chainrule.tasks.filling import empty_like
 from chainrule.tasks.monitor import with_callbacks
 from chainrule.tasks.rows import Rows
 from chainrule.tasks.targets import Target
@@ -28,6 +29,7 @@ class RowLearner(Learner, ABC):
 
         sample_weight    one number per row, 0 or more; rows of weight 0 are left out
         """
+        self._form = empty_like(X)
         return self._learn(X, None, sample_weight, None, incremental=False)
 
     def _checked_target(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
