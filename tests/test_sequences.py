@@ -116,6 +116,9 @@ def test_tokens_and_words_are_sequences_too():
     model = SequenceToSequence(**SMALL, split="words", max_iter=1).fit(text, text)
     assert model.source_.tokens.tolist() == ["a", "b", "c"]
     assert all(isinstance(a, str) for a in model.predict(text[:3]))
+    model = SequenceToSequence(**SMALL, split=("words", "characters"), max_iter=1).fit(text, text)
+    assert model.source_.tokens.tolist() == ["a", "b", "c"]
+    assert model.target_.tokens.tolist() == [" ", "a", "b", "c"]
 
 
 def test_early_stopping_judges_by_what_is_held_out():

@@ -76,7 +76,7 @@ class SequenceLearner(BaseEstimator, ABC):
         self._check()
         rows, y = paired(X, y, "X", "y")
         self._seed = int(check_random_state(self.random_state).randint(0, 2**31 - 1, dtype=np.int64))
-        self.source_ = seen(rows, self.split, "X", self.min_count)
+        self.source_ = seen(rows, self._splits()[0], "X", self.min_count)
         network = Network(self._begin(rows, y), seed=self._seed)
         inputs, targets = self._data(rows, y, None)
         held = self._held(validation_data)
@@ -139,13 +139,19 @@ class SequenceLearner(BaseEstimator, ABC):
         within(self, "dropout", "[0, 1)")
         within(self, "validation_fraction", "(0, 1)")
         within(self, "learning_rate_init", "(0, inf)")
-        for name, known in (("split", SPLITS), ("encoder", ENCODERS)):
-            if (value := getattr(self, name)) not in known:
+        asked = [("split", split, SPLITS) for split in self._splits()]
+        for name, value, known in [*asked, ("encoder", self.encoder, ENCODERS)]:
+            if value not in known:
                 raise ConfigError(f"{title}: unknown {name} {value!r}; {nearest(value, known)}")
         if self.width % self.heads:
             raise ConfigError(f"{title}: {self.heads} heads do not divide the width {self.width}")
         if self.optimizer is not None and not isinstance(self.optimizer, optim.Rule):
             raise ConfigError(f"{title}: optimizer is {self.optimizer!r}; give one such as optim.AdamW(1e-3)")
+
+    def _splits(self) -> tuple[Any, Any]:
+        """How X and y are split."""
+        pair = isinstance(self.split, tuple) and len(self.split) == 2
+        return self.split if pair else (self.split, self.split)
 
     def _padded(self, rows: list[Any], what: str, length: int | None) -> Sequence:
         """The sequences as the network takes them; ``length`` is remembered where it is not known yet."""

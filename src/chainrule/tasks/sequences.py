@@ -29,7 +29,8 @@ class SequenceToSequence(SequenceLearner):
     An encoder reads the sequence, a decoder that attends to it writes the answer, token after token (Vaswani
     et al. 2017, arXiv:1706.03762; norms in front: Xiong et al. 2020).
 
-    split           of text into "characters" or "words"; lists are their "tokens". "auto": characters of text
+    split           of text into "characters" or "words"; lists are their "tokens". "auto": characters of text.
+                    A pair where X and y differ: ("words", "characters")
     encoder         "attention"
     width, layers, heads   units at a place, blocks of encoder and decoder each, heads of attention
     dropout         share of what each part adds that training drops
@@ -59,7 +60,7 @@ class SequenceToSequence(SequenceLearner):
     def __init__(
         self,
         *,
-        split: str = "auto",
+        split: str | tuple[str, str] = "auto",
         encoder: str = "attention",
         width: int = 64,
         layers: int = 2,
@@ -88,7 +89,7 @@ class SequenceToSequence(SequenceLearner):
         within(self, "beam", "[1, inf)", whole=True)
 
     def _begin(self, rows: list[Any], y: list[Any]) -> nn.Layer:
-        found = seen(y, self.split, "y")
+        found = seen(y, self._splits()[1], "y")
         if not isinstance(found, Vocabulary):
             raise DataError("y holds numbers; SequenceToSequence answers with strings, or lists of them")
         self.target_ = found
