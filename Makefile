@@ -14,7 +14,7 @@ WORKERS ?= auto
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-mnist: $(VENV)/.stamp-default ## train 784-225-144-10 on MNIST (RECIPE=quick|lecture|best)
+mnist: $(VENV)/.stamp-default ## train on MNIST (RECIPE=quick|lecture|best|invariant)
 	@$(BIN)/chainrule train mnist --recipe $(RECIPE)
 
 # One BLAS thread per worker: threads that wait for each other on two busy cores are ten times slower.

@@ -33,6 +33,15 @@ def run(name: str, seed: int) -> tuple[int, int, float, str]:
     return seed, wrong, seconds, history.sha256[:12]
 
 
+def sizes(name: str) -> str:
+    """``784-225-144-10``"""
+    from chainrule.nn import Dense
+    from chainrule.recipes import RECIPES
+
+    units = [layer.units for layer in RECIPES[name].layers if isinstance(layer, Dense)]
+    return "-".join(map(str, [784, *units]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+")
@@ -50,8 +59,8 @@ def main() -> None:
         write_section(
             f"MNIST, recipe {name}",
             [
-                f"784-225-144-10, {RECIPES[name].description}: {RECIPES[name].epochs} epochs of batches of "
-                f"{RECIPES[name].batch_size}.",
+                f"{sizes(name)}, {RECIPES[name].description}: {RECIPES[name].epochs} epochs of batches "
+                f"of {RECIPES[name].batch_size}.",
                 f"Mean test error over {asked.seeds} seeds: **{error:.2f} %**. The recipe was chosen on the",
                 "last 10,000 training images; the test set was read once a seed. Two runs side by side, one",
                 "BLAS thread each.",

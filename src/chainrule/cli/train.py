@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_RECIPES = ("quick", "lecture", "best")
+_RECIPES = ("quick", "lecture", "best", "invariant")
 _DEFAULTS: dict[str, Any] = {"recipe": "quick", "seed": 0, "executor": "auto", "held_out": False}
 _OF_MNIST = ("recipe", "held_out")
 
@@ -55,7 +55,8 @@ _OF_MNIST = ("recipe", "held_out")
 @click.argument("data", type=Data(), required=False, metavar="DATA")
 @table_options
 @click.option(
-    "--recipe", type=Name("recipe", _RECIPES), metavar="NAME", help="mnist: quick (default), lecture or best."
+    "--recipe", type=Name("recipe", _RECIPES), metavar="NAME",
+    help="mnist: quick (default), lecture, best or invariant.",
 )
 @click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data, at most.")
 @click.option("--batch-size", type=Whole(1), metavar="N", help="Rows per step.")
