@@ -23,6 +23,7 @@ GUIDE = ROOT / "docs" / "guide.md"
 FILES = ROOT / "docs" / "files.md"
 ESTIMATORS = ROOT / "docs" / "estimators.md"
 REPORT = ROOT / "docs" / "report.md"
+SECOND_ORDER = ROOT / "docs" / "second-order.md"
 ARROW = re.compile(r"# → (.+)$")
 NAMES: dict[str, Any] = {name: getattr(cr, name) for name in ("data", "losses", "nn", "ops", "optim")}
 
@@ -54,7 +55,9 @@ def matches(said: str, printed: str) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:Maximum iterations")  # of an estimator, in a short example
-@pytest.mark.parametrize("path", [ROOT / "README.md", GUIDE, FILES, ESTIMATORS, REPORT], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", GUIDE, FILES, ESTIMATORS, REPORT, SECOND_ORDER], ids=lambda p: p.name
+)
 def test_the_blocks_of_a_page_run_in_order(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "page"}

@@ -66,6 +66,8 @@ def configuration(value: Any) -> str:
     """
     if isinstance(value, tuple):
         return ", ".join(configuration(v) for v in value)
+    if isinstance(value, str):
+        return repr(value)
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return str(getattr(value, "__name__", value))
     words = []
