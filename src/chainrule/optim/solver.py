@@ -91,8 +91,8 @@ class Solver(ABC):
         name = type(self).__name__
         if parameters > self.most_parameters:
             raise ConfigError(
-                f"{name}: {parameters:,} parameters need a Hessian of {8e-9 * parameters**2:,.1f} GB and O(P³) "
-                f"operations a step; the limit is {self.most_parameters:,}. Use HessianFree or LBFGS"
+                f"{name}: {parameters:,} parameters need a Hessian of {8e-9 * parameters**2:,.1f} GB and "
+                f"O(P³) operations a step; the limit is {self.most_parameters:,}. Use HessianFree or LBFGS"
             )
         if parameters * residuals > self.most_numbers:
             raise ConfigError(
