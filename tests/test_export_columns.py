@@ -121,6 +121,13 @@ def test_categories(embedding, rare, missing):
 
 
 @pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("rare", [False, True])
+def test_dummies(rare, missing):
+    column = Category("city", missing, categories=("a", "b", "zürich"), rare=rare, drop_first=True)
+    agree(column, WORDS, STRANGE)
+
+
+@pytest.mark.parametrize("missing", [False, True])
 def test_a_category_that_is_empty_text_is_no_gap(missing):
     column = Category("city", missing, categories=("", "a"))
     agree(column, np.array(["", "a", ""], object), np.array(["", "a", "b"], object))

@@ -422,7 +422,7 @@ def test_hessian_free_trains_it_lower_than_descent_in_as_many_passes(monkeypatch
     [
         ("levenberg_marquardt", ops.tanh, {"loss": "huber"}, "sums of squares.*MeanSquaredError"),
         ("levenberg_marquardt", nn.Dropout(0.5), {}, "noise"),
-        ("newton", nn.Dense(800), {}, "2,000"),
+        ("newton", nn.Dense(800), {}, "2,000.*HessianFree"),
         ("newton", nn.BatchNorm(), {}, "BatchNorm"),
         ("hessian_free", ops.tanh, {"learning_rate": 0.1}, "learning_rate"),
     ],
@@ -432,6 +432,37 @@ def test_what_has_no_meaning_is_refused(optimizer: str, layer: Any, options: Any
     net = Network(nn.Dense(3), layer, nn.Dense(1))
     with pytest.raises(ConfigError, match=problem):
         net.fit(x, y, optimizer=optimizer, verbose=0, **options)
+
+
+def test_what_is_too_large_leaves_no_folder(tmp_path: Any) -> None:
+    x, y = waves(20)
+    net = Network(nn.Dense(1000), ops.tanh, nn.Dense(1))
+    with pytest.raises(ConfigError, match="4,001 parameters"):
+        net.fit(x, y, optimizer="newton", verbose=0, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["newton", "hessian_free"])
+def test_logistic_regression_as_scipy(name: str) -> None:
+    """A convex loss with a penalty has one minimum: cross-entropy + ½α‖W‖² of softmax(xW + b)."""
+    optimize = pytest.importorskip("scipy.optimize")
+    rng = np.random.default_rng(0)
+    x, y, α = rng.normal(size=(60, 3)), rng.integers(0, 3, size=60), 0.05
+
+    def objective(flat: Array) -> float:
+        z = x @ flat[:9].reshape(3, 3) + flat[9:]
+        z = z - z.max(1, keepdims=True)
+        value = np.log(np.exp(z).sum(1)) - z[np.arange(60), y]
+        return float(value.mean() + 0.5 * α * flat[:9] @ flat[:9])
+
+    theirs = optimize.minimize(objective, np.zeros(12), tol=1e-10)
+    net = Network(nn.Dense(3), dtype="float64")
+    solver = type(optim.resolve_optimizer(name))(l2=α, tolerance=1e-9)
+    history = net.fit(x, y, optimizer=solver, epochs=50, verbose=0)
+    ours = np.concatenate([a.ravel() for a in net.parameters.values()])
+    assert history.stopped == ("gradient" if name == "newton" else history.stopped)
+    assert objective(ours) <= theirs.fun + 1e-10
+    np.testing.assert_allclose(ours[:9], theirs.x[:9], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", sorted(optim.SOLVERS))

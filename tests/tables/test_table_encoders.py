@@ -287,11 +287,12 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-@pytest.mark.parametrize("scaling", ["standard", "robust"])
+@pytest.mark.parametrize("scaling", ["standard", "robust", "minmax"])
 def test_scaling_is_scikit_learns(name, scaling):
     preprocessing = pytest.importorskip("sklearn.preprocessing")
     values = COLUMNS[name].astype(float)
-    judge = {"standard": preprocessing.StandardScaler, "robust": preprocessing.RobustScaler}[scaling]()
+    judges = {"standard": "StandardScaler", "robust": "RobustScaler", "minmax": "MinMaxScaler"}
+    judge = getattr(preprocessing, judges[scaling])()
     wanted = judge.fit_transform(values[:, None])[:, 0]
     found = encoded(Number("a", scaling=scaling), {"a": COLUMNS[name]})[:, 0]
     if scaling == "robust" and np.subtract(*np.nanpercentile(values, [75, 25])) == 0:
@@ -366,6 +367,27 @@ def test_one_hot_is_scikit_learns():
     )
     encoder = choose_encoders(table, kinds=dict.fromkeys(table, "categorical"))
     assert np.array_equal(encoded(encoder, table), wanted)
+
+
+def test_dummies_are_scikit_learns():
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    table = {"city": people()["size"], "n": RNG.integers(0, 4, 200)}
+    judge = preprocessing.OneHotEncoder(drop="first", sparse_output=False)
+    wanted = judge.fit_transform(np.column_stack(list(table.values())))
+    encoder = choose_encoders(table, kinds=dict.fromkeys(table, "categorical"), drop_first=True)
+    assert encoder.feature_names == ("city=M", "city=S", "n=1", "n=2", "n=3")
+    assert np.array_equal(encoded(encoder, table), wanted)
+    one = Category("c", True, categories=("a", "b"), rare=True, drop_first=True)
+    found = encoded(TableEncoder((one,)), {"c": ["a", "b", "new", None]})
+    assert one.features == ("c=b", "c is rare", "c is missing")
+    assert found.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    with pytest.raises(ConfigError, match="no feature to drop"):
+        Category("c", categories=("a", "b"), embedding=3, drop_first=True)
+
+
+def test_columns_that_reach_beyond_float64_have_no_least_and_greatest():
+    with pytest.raises(DataError, match="more than float64 holds"):
+        encoded(Number("a", scaling="minmax"), {"a": np.array([-1.5e308, 1.5e308])})
 
 
 def test_gaps_unseen_and_rare_categories():

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from chainrule.data.ahead import ahead
 from chainrule.data.tables import (
     Classes,
     Scaled,
@@ -22,7 +23,6 @@ from chainrule.data.tables import (
     sources,
     stream_table,
 )
-from chainrule.data.tables.pool import ahead
 from chainrule.data.tables.sources import ArraySource, CsvSource, ParquetSource, open_source
 from chainrule.errors import ConfigError, DataError
 

@@ -1,6 +1,6 @@
 """Data: what comes in at the door, which rows are held out, the order of batches, augmentation; tables.
 
-What belongs to tables is imported when it is first asked for: arrays need none of it.
+What belongs to tables and pictures is imported when it is first asked for: arrays need none of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from chainrule.data.vicinity import VICINITIES, Adversarial, Mixup, Neighbour, V
 
 if TYPE_CHECKING:
     from chainrule.data import tables
+    from chainrule.data.images import read_images
     from chainrule.data.tables import (
         Table,
         TableEncoder,
@@ -50,6 +51,7 @@ __all__ = [
     "order",
     "permutation",
     "plan",
+    "read_images",
     "read_table",
     "split",
     "stream_table",
@@ -68,6 +70,8 @@ _TABLES = (
 
 
 def __getattr__(name: str) -> Any:
+    if name == "read_images":
+        return importlib.import_module("chainrule.data.images").read_images
     if name == "tables" or name in _TABLES:
         tables = importlib.import_module("chainrule.data.tables")
         return tables if name == "tables" else getattr(tables, name)

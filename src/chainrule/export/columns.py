@@ -137,7 +137,7 @@ def _category(e: Emitter, column: Category, x: str, state: State, dtype: DType) 
     if column.embedding:
         codes = _places(e, x, column.categories, gap if column.missing else 0)
         return e("Unsqueeze", e.cast(codes, np.dtype(np.int32)), e.integers([1]))
-    features = [*range(1, gap), *[0] * column.rare, *[gap] * column.missing]
+    features = [*range(1 + column.drop_first, gap), *[0] * column.rare, *[gap] * column.missing]
     places = e("Unsqueeze", _places(e, x, column.categories, gap), e.integers([1]))
     return e.cast(e("Equal", places, e.integers(features)), dtype)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.errors import ConfigError, within
+from chainrule.errors import within
 from chainrule.optim.damping import Damping
 from chainrule.optim.solver import Asks, Iterate, Residuals, Solver, Vector
 
@@ -89,7 +89,7 @@ class LevenbergMarquardt(Solver):
     array([3. , 0.5])
     """
 
-    most_numbers: ClassVar[int] = 100_000_000
+    most_numbers: ClassVar[float] = 100_000_000
 
     damping: float = 1e-3
     geodesic: bool = True
@@ -109,12 +109,7 @@ class LevenbergMarquardt(Solver):
     def iterates(self, function: Residuals, x: Vector) -> Iterator[Iterate]:
         """See :class:`Solver`. ConfigError for a Jacobian of more than 10⁸ numbers."""
         r, product = function(x)
-        if len(r) * len(x) > self.most_numbers:
-            raise ConfigError(
-                f"LevenbergMarquardt: {len(r):,} residuals by {len(x):,} parameters are a Jacobian of "
-                f"{8e-9 * len(r) * len(x):,.1f} GB; the limit is {self.most_numbers:,} numbers. Use LBFGS or "
-                "HessianFree, or fewer rows"
-            )
+        self.check_size(len(x), len(r))
         if not math.isfinite(_half_square(r)):
             yield Iterate(x, math.inf, np.full(len(x), math.nan), 0.0, 1, "precision")
             return

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.errors import ConfigError, within
+from chainrule.errors import within
 from chainrule.optim.damping import Damping
 from chainrule.optim.solver import Asks, Curved, Iterate, Product, Solver, Vector, begin
 
@@ -62,7 +62,7 @@ class Newton(Solver):
     [(0.0, 'gradient')]
     """
 
-    most_parameters: ClassVar[int] = 2_000
+    most_parameters: ClassVar[float] = 2_000
 
     damping: float = 1e-3
     saddle_free: bool = False
@@ -80,11 +80,7 @@ class Newton(Solver):
 
     def iterates(self, function: Curved, x: Vector) -> Iterator[Iterate]:
         """See :class:`Solver`. ConfigError for more parameters than 2,000."""
-        if len(x) > self.most_parameters:
-            raise ConfigError(
-                f"Newton: {len(x):,} parameters would need a Hessian of {8e-9 * len(x) ** 2:,.1f} GB and "
-                f"O(P³) operations a step; the limit is {self.most_parameters:,}. Use HessianFree or LBFGS"
-            )
+        self.check_size(len(x))
         value, g, product = function(x)
         now, damping = begin(x, value, g, self.tolerance), Damping(self.damping)
         if now.stopped:

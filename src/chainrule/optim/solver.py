@@ -65,6 +65,10 @@ class Solver(ABC):
     l2: float = 0.0
     groups: tuple[Group, ...] = ()
 
+    # The largest that it takes: the parameters, and with them the numbers of a Jacobian.
+    most_parameters: ClassVar[float] = math.inf
+    most_numbers: ClassVar[float] = math.inf
+
     # What a Rule has beside these, for the walk over the parameters.
     weight_decay: ClassVar[float] = 0.0
     l1: ClassVar[float] = 0.0
@@ -81,6 +85,21 @@ class Solver(ABC):
     def others(self, parameters: Mapping[str, Trainable]) -> dict[str, str]:
         """As of a Rule: this solver suits every parameter."""
         return {}
+
+    def check_size(self, parameters: int, residuals: int = 1) -> None:
+        """ConfigError for more parameters, or a larger Jacobian, than this solver takes."""
+        name = type(self).__name__
+        if parameters > self.most_parameters:
+            raise ConfigError(
+                f"{name}: {parameters:,} parameters need a Hessian of {8e-9 * parameters**2:,.1f} GB and "
+                f"O(P³) operations a step; the limit is {self.most_parameters:,}. Use HessianFree or LBFGS"
+            )
+        if parameters * residuals > self.most_numbers:
+            raise ConfigError(
+                f"{name}: {residuals:,} residuals by {parameters:,} parameters are a Jacobian of "
+                f"{8e-9 * residuals * parameters:,.1f} GB; the limit is {self.most_numbers:,} numbers. Use "
+                "LBFGS or HessianFree, or fewer rows"
+            )
 
     @property
     @abstractmethod

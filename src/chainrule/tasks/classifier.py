@@ -52,8 +52,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     init            of the weights; "auto": uniform, as scikit-learn begins
     scaling         of the columns of X: "standard" (mean 0, deviation 1), "none", or "auto". For an array
                     that is standard, but columns that seem to have one unit, such as pixels, share one scale;
-                    for a table quantiles where a column reaches beyond 20 deviations. Tables take "robust"
-                    and "quantile" too
+                    for a table quantiles where a column reaches beyond 20 deviations. Tables take
+                    "robust", "minmax" and "quantile" too
     kinds           of columns of a table, {name: "numeric" …}, where they would be taken for something else
     embed_from      categories from which a column has learned vectors instead of one-hot; None: never
     hide_inputs     share of the cells of X that is hidden in training, anew in every step, or "any": another

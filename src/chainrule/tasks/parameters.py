@@ -24,7 +24,7 @@ _FLAGS = (
 )  # fmt: skip
 _CHOICES = {
     "learning_rate": ("constant", "invscaling", "adaptive"),
-    "scaling": ("standard", "none", "robust", "quantile", "auto"),
+    "scaling": ("standard", "none", "robust", "minmax", "quantile", "auto"),
     "target_scaling": ("standard", "none"),
 }
 

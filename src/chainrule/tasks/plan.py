@@ -45,7 +45,7 @@ class TablePlan:
     target          the column that is learned
     task            "classification" or "regression"
     kinds           {column: kind} where you know better, as for choose_encoders
-    scaling         of numbers: "auto", "standard", "robust", "quantile", "none"
+    scaling         of numbers: "auto", "standard", "robust", "minmax", "quantile", "none"
     embed_from      categories from which a column has learned vectors; 0: never
     log_target      "none"; "log" or "log1p", where errors of a number are shares of it
     hidden          units of every hidden layer; () is a linear model

@@ -55,11 +55,13 @@ class Solve:
         self.best: dict[str, Array] = {}
         program = self.step()
         _refuse(program, self.objective, self.callbacks)
+        parameters = self.objective.model.parameters
+        size = sum(parameters[name].spec.size for name in self.objective.trained)
+        self.solver.check_size(size, len(self.data) * sum(s.size for s in self.objective.targets.values()))
         steps, programs = 1.25 * self.epochs * blocks(self.data), 1
         if self.solver.asks != "gradient":  # most of the work is in products with the curvature
             program, programs = self.objective.curvature(rows_at_once(self.data), self.solver.asks), 2
-            parameters = self.objective.model.parameters
-            steps *= min(_PRODUCTS, sum(parameters[name].spec.size for name in self.objective.trained))
+            steps *= min(_PRODUCTS, size)
         chosen, reason = decide(self.executor, program.outputs.values(), steps, programs)
         self.history = History(executor=chosen, reason=reason)
         self.evaluator = (

@@ -15,7 +15,7 @@ from chainrule.data.tables.kinds import TRUTHS
 from chainrule.data.tables.moments import Sample
 from chainrule.data.tables.profile import ColumnProfile
 from chainrule.data.tables.table import Array
-from chainrule.errors import within
+from chainrule.errors import ConfigError, within
 
 __all__ = ["Boolean", "Category", "Ordinal"]
 
@@ -30,6 +30,8 @@ class Category(ColumnEncoder):
     categories   as text, in the order of their features
     embedding    units of the learned vector; 0 is one-hot
     rare         training had categories that were too rare: they share a feature, or a code
+    drop_first   one-hot without a feature for the first category ("dummies"): then features and a bias
+                 determine one solution. What is no category looks like the first one
 
     One-hot, a value that is no category has the rare ones' feature, or where there were none 0 in all.
     Codes are 0 for that, 1 … K for the categories, K + 1 for gaps. Such values are counted, as gaps are
@@ -42,11 +44,16 @@ class Category(ColumnEncoder):
     categories: tuple[str, ...] = ()
     embedding: int = 0
     rare: bool = False
+    drop_first: bool = False
     kind: ClassVar[str] = "categorical"
 
     def __post_init__(self) -> None:
         check_texts(self, self.categories, least=1)
         within(self, "embedding", "[0, inf)", whole=True)
+        if self.drop_first and self.embedding:
+            raise ConfigError(
+                f"column {self.name!r}: an embedding has no feature to drop; leave drop_first out"
+            )
 
     @property
     def codes(self) -> int:  # type: ignore[override]
@@ -57,7 +64,8 @@ class Category(ColumnEncoder):
         if self.embedding:
             return (self.name,)
         rare = (f"{self.name} is rare",) if self.rare else ()
-        return (*(f"{self.name}={c}" for c in self.categories), *rare, *self._gap_feature)
+        shown = self.categories[self.drop_first :]
+        return (*(f"{self.name}={c}" for c in shown), *rare, *self._gap_feature)
 
     @functools.cached_property
     def _places(self) -> dict[str, int]:
@@ -76,10 +84,11 @@ class Category(ColumnEncoder):
             self._count_gaps(gaps, notes)
             out[:] = places if self.missing else np.where(gaps, 0, places)
             return
-        hot = np.flatnonzero((places > 0) & ~gaps)
-        out[hot, places[hot] - 1] = 1
+        first = 1 + self.drop_first
+        hot = np.flatnonzero((places >= first) & ~gaps)
+        out[hot, places[hot] - first] = 1
         if self.rare:
-            out[:, len(self.categories)] = places == 0
+            out[:, len(self.categories) - self.drop_first] = places == 0
         self._fill(gaps, out, notes)
 
     def _count_gaps(self, gaps: Array, notes: Notes) -> None:

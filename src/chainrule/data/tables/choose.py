@@ -30,6 +30,7 @@ def choose_encoders(
     kinds: Mapping[str, str] | None = None,
     scaling: str = "standard",
     embed_from: int | None = 64,
+    drop_first: bool = False,
     weight: Any = None,
 ) -> TableEncoder:
     """An encoder for every column, each with the reason for its kind; ``table`` may be a Profile.
@@ -39,6 +40,7 @@ def choose_encoders(
     scaling      of numbers, see Number; "auto" takes quantiles for those that reach beyond 20 standard
                  deviations, and standardises the others
     embed_from   categories from which a column is embedded instead of one-hot; None: never
+    drop_first   one-hot without the first category, see Category
 
     Columns of one value, without values, and identifiers are left out; a warning (UserWarning) names the
     identifiers. In 100 rows and more, categories of less than 3 rows are put together as rare.
@@ -62,7 +64,7 @@ def choose_encoders(
     found = []
     for name, column in profile.columns.items():
         kind = _said(column, asked[name]) if name in asked else infer_kind(column)
-        found.append(_encoder(column, kind, scaling, embed_from))
+        found.append(_encoder(column, kind, scaling, embed_from, drop_first))
     _check(found, profile)
     return TableEncoder(tuple(found))
 
@@ -123,7 +125,9 @@ def _by_value(values: tuple[str, ...]) -> tuple[str, ...]:
         return values
 
 
-def _encoder(column: ColumnProfile, kind: Kind, scaling: str, embed_from: int | None) -> ColumnEncoder:
+def _encoder(
+    column: ColumnProfile, kind: Kind, scaling: str, embed_from: int | None, drop_first: bool
+) -> ColumnEncoder:
     name, missing, reason = column.name, column.missing > 0, kind.reason
     if kind.kind in LEFT_OUT:
         return Ignored(name, reason=reason, why=kind.kind)
@@ -138,7 +142,10 @@ def _encoder(column: ColumnProfile, kind: Kind, scaling: str, embed_from: int | 
     categories, rare = _categories(column)
     embedded = embed_from is not None and len(categories) >= embed_from
     units = embedding_units(len(categories)) if embedded else 0
-    return Category(name, missing, reason, categories=categories, embedding=units, rare=rare)
+    return Category(
+        name, missing, reason, categories=categories, embedding=units, rare=rare,
+        drop_first=drop_first and not embedded,
+    )  # fmt: skip
 
 
 def _scaling(column: ColumnProfile, scaling: str) -> str:

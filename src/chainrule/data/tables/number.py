@@ -17,7 +17,7 @@ from chainrule.errors import ConfigError, DataError, nearest
 
 __all__ = ["SCALINGS", "Date", "Number", "parts_of"]
 
-SCALINGS = ("standard", "robust", "quantile", "none")
+SCALINGS = ("standard", "robust", "minmax", "quantile", "none")
 PARTS = ("year", "season", "weekday", "hour")
 
 _KNOTS = 1000
@@ -31,6 +31,7 @@ class Number(ColumnEncoder):
     scaling
         "standard"   (x − mean) / std, std of what is there (divided by Σw)
         "robust"     (x − median) / (third − first quartile); by std where the quartiles agree
+        "minmax"     (x − min) / (max − min), 0 … 1 in training; gaps become 0 here, too, which is the least
         "quantile"   the place of x among the training values, as a normal deviate: linear between up to 1,000
                      quantiles x_p and Φ⁻¹(p), p held within [½/n, 1 − ½/n]; equal values share their mean p
         "none"       x
@@ -58,6 +59,8 @@ class Number(ColumnEncoder):
             return {}
         if self.scaling == "standard":
             return _standard(profile)
+        if self.scaling == "minmax" and np.isfinite(profile.low):
+            return _between(profile)
         values = sample.columns.get(self.name, np.full(len(sample.keys), np.nan))
         present = ~np.isnan(values)
         if not present.any():  # such as text that is read as numbers: its profile knows the moments alone
@@ -92,6 +95,16 @@ def _standard(profile: ColumnProfile) -> dict[str, Array]:
             "squares leave float64; give its logarithm, or scaling='quantile'"
         )
     return _scalars(mean, std if std > _ROUNDING * abs(mean) else 1.0)
+
+
+def _between(profile: ColumnProfile) -> dict[str, Array]:
+    reach = profile.high - profile.low
+    if not np.isfinite(reach):
+        raise DataError(
+            f"column {profile.name!r} reaches from {profile.low:.3g} to {profile.high:.3g}, which is more "
+            "than float64 holds; give its logarithm, or scaling='quantile'"
+        )
+    return _scalars(profile.low, reach if reach > _ROUNDING * abs(profile.high) else 1.0)
 
 
 def _scalars(mean: float, scale: float) -> dict[str, Array]:

@@ -171,7 +171,7 @@ def _numbers(found: ColumnProfile, values: Array, weight: Array | None) -> Colum
         low=float(values.min()),
         high=float(values.max()),
         whole=whole,
-        rising=whole and bool((np.diff(values) > 0).all()) if kind != "b" else False,
+        rising=whole and bool((values[1:] > values[:-1]).all()) if kind != "b" else False,
         unique=whole and distinct == len(values),
         counts=counts,
         distinct=distinct,
