@@ -24,6 +24,7 @@ FILES = ROOT / "docs" / "files.md"
 ESTIMATORS = ROOT / "docs" / "estimators.md"
 REPORT = ROOT / "docs" / "report.md"
 SECOND_ORDER = ROOT / "docs" / "second-order.md"
+SEQUENCES = ROOT / "docs" / "sequences.md"
 ARROW = re.compile(r"# → (.+)$")
 NAMES: dict[str, Any] = {name: getattr(cr, name) for name in ("data", "losses", "nn", "ops", "optim")}
 
@@ -56,7 +57,9 @@ def matches(said: str, printed: str) -> bool:
 
 @pytest.mark.filterwarnings("ignore:Maximum iterations")  # of an estimator, in a short example
 @pytest.mark.parametrize(
-    "path", [ROOT / "README.md", GUIDE, FILES, ESTIMATORS, REPORT, SECOND_ORDER], ids=lambda p: p.name
+    "path",
+    [ROOT / "README.md", GUIDE, FILES, ESTIMATORS, REPORT, SECOND_ORDER, SEQUENCES],
+    ids=lambda p: p.name,
 )
 def test_the_blocks_of_a_page_run_in_order(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

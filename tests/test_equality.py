@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,11 +70,17 @@ def _parts(layer: Any) -> set[str]:
     """The names of the layers and functions inside a layer."""
     if not isinstance(layer, nn.Layer):
         return {layer.__name__}
-    inside = [step for field in ("steps", "branches") for _, step in getattr(layer, field, ())]
-    inside += [
-        getattr(layer, field) for field in ("body", "shortcut", "layer") if getattr(layer, field, None)
-    ]
-    return {type(layer).__name__}.union(*(_parts(step) for step in inside))
+    values = [getattr(layer, field.name) for field in dataclasses.fields(layer)]
+    return {type(layer).__name__}.union(*(_parts(step) for step in _steps(values)))
+
+
+def _steps(values: Iterable[Any]) -> Iterator[Any]:
+    """The layers and functions among some values, and in tuples of theirs."""
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _steps(value)
+        elif isinstance(value, nn.Layer) or value in FUNCTIONS.values():
+            yield value
 
 
 def _rule_parts(job: Job) -> set[str]:

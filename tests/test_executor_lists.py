@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_layers import Translated
+from random_layers import translated
 from random_losses import HEADS
 from random_rules import RATES
 
@@ -112,7 +112,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "Sequential": (nn.sequential(nn.Dense(20), ops.relu, nn.Dense(17), ops.relu, nn.Dense(3)), (7,), ""),
     "Shared": (nn.sequential(*[nn.Shared("s", nn.Dense(7)), ops.tanh] * 2), (7,), ""),
     "TiedDense": (nn.sequential(nn.Dense(5), ops.tanh, nn.TiedDense("dense_0")), (7,), ""),
-    "EncoderDecoder": (Translated(nn.Embedding(7, 6)), (8,), "int64"),
+    "EncoderDecoder": (translated(nn.Embedding(7, 6)), (8,), "int64"),
     "MultiHeadAttention": (nn.MultiHeadAttention(2), (5, 6), ""),
     "MultiHeadAttention, causal": (nn.MultiHeadAttention(1, causal=True, bias=False), (17, 3), ""),
     "PositionalEncoding": (nn.PositionalEncoding(), (5, 7), ""),

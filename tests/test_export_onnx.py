@@ -13,7 +13,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 from onnx.reference import ReferenceEvaluator  # noqa: E402
-from random_layers import Translated, hidden, inputs  # noqa: E402
+from random_layers import hidden, inputs, translated  # noqa: E402
 
 from chainrule import Network, losses, nn, ops  # noqa: E402
 from chainrule.errors import ConfigError, MissingExtraError  # noqa: E402
@@ -76,7 +76,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "Sequential of nothing": (nn.sequential(), (7,), ""),
     "Shared": (nn.sequential(*[nn.Shared("s", nn.Dense(7)), ops.tanh] * 2), (7,), ""),
     "TiedDense": (nn.sequential(nn.Dense(5), ops.tanh, nn.TiedDense("dense_0")), (7,), ""),
-    "EncoderDecoder": (Translated(nn.Embedding(7, 6)), (8,), "int64"),
+    "EncoderDecoder": (translated(nn.Embedding(7, 6)), (8,), "int64"),
     "MultiHeadAttention": (nn.MultiHeadAttention(2), (5, 6), ""),
     "MultiHeadAttention causal": (nn.MultiHeadAttention(1, causal=True, bias=False), (17, 3), ""),
     "PositionalEncoding": (nn.PositionalEncoding(), (5, 7), ""),

@@ -47,17 +47,22 @@ class AsImage(nn.Layer):
 
 @dataclass(frozen=True)
 class Translated(nn.Layer):
-    """An encoder and a decoder between the halves of a sequence, each embedded by ``embed``."""
+    """An encoder and a decoder between the halves of a sequence."""
 
-    embed: Step
-    head: Step = nn.Dense(5)
+    body: nn.EncoderDecoder
 
     def __call__(self, x: Any, run: nn.Run) -> Expr:
         half = x.shape[1] // 2
-        encoder = nn.SequenceStack(self.embed, (nn.TransformerBlock(3),))
-        decoder = nn.SequenceStack(self.embed, (nn.TransformerBlock(2, causal=True),))
-        body = nn.EncoderDecoder(encoder, decoder, self.head)
-        return run.apply("body", body, {"source": x[:, :half], "target": x[:, half:]})
+        return run.apply("body", self.body, {"source": x[:, :half], "target": x[:, half:]})
+
+
+def translated(embed: Step, units: int = 5) -> Translated:
+    """The halves embedded alike, and so many scores."""
+    stacks = [
+        nn.SequenceStack(embed, (block,))
+        for block in (nn.TransformerBlock(3), nn.TransformerBlock(2, causal=True))
+    ]
+    return Translated(nn.EncoderDecoder(*stacks, nn.Dense(units)))
 
 
 def activation(draws: random.Random) -> list[Step]:
@@ -189,7 +194,7 @@ def _attending(draws: random.Random, _: int) -> list[Step]:
         nn.PositionalEncoding(draws.choice([0, 7])),
         nn.MultiHeadAttention(draws.choice([1, 2, 4]), draws.random() < 0.5, draws.choice([0.0, 0.1])),
     )
-    body = draws.choice([stack, plain, Translated(nn.Dense(6), dense(draws, draws.randint(1, 9)))])
+    body = draws.choice([stack, plain, translated(nn.Dense(6), draws.randint(1, 9))])
     return [dense(draws, 24), AsImage((6, 4), nn.sequential(body, nn.GlobalAveragePool()))]
 
 
