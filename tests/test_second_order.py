@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -432,6 +434,25 @@ def test_what_has_no_meaning_is_refused(optimizer: str, layer: Any, options: Any
     net = Network(nn.Dense(3), layer, nn.Dense(1))
     with pytest.raises(ConfigError, match=problem):
         net.fit(x, y, optimizer=optimizer, verbose=0, **options)
+
+
+@pytest.mark.parametrize("name", sorted(optim.SOLVERS))
+@pytest.mark.parametrize("pressed", [False, True])
+def test_a_callback_or_ctrl_c_stops_it_after_a_step(name: str, pressed: bool) -> None:
+    class Stop(train.Callback):
+        def epoch(self, end: train.EpochEnd) -> bool:
+            if pressed and end.epoch == 2:
+                signal.raise_signal(signal.SIGINT)
+            return not pressed and end.epoch == 2
+
+    x, y = waves(40)
+    net = network()
+    with pytest.raises(KeyboardInterrupt) if pressed else contextlib.nullcontext():
+        net.fit(x, y, optimizer=name, epochs=20, callbacks=Stop(), verbose=0)
+    assert net.history is not None
+    assert len(net.history) == 3
+    reached = ((net.output(x) - y) ** 2).mean()
+    assert reached == pytest.approx(net.history["loss"][-1], rel=1e-9)
 
 
 def test_what_is_too_large_leaves_no_folder(tmp_path: Any) -> None:
