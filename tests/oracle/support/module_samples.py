@@ -69,8 +69,8 @@ WITHOUT = {
     "RNN": "no recurrence",
     "GRU": "no recurrence",
     "LSTM": "no recurrence",
-    "Transformer*": "no attention",
-    "MultiheadAttention": "no attention",
+    "Transformer*": "theirs have biases of keys, which softmax takes off; see test_attention_torch.py",
+    "MultiheadAttention": "keys and values of its samples are two inputs; see test_attention_torch.py",
     "CTCLoss": "not in the catalogue: alignment of sequences",
     "LinearCrossEntropyLoss": "Dense and CrossEntropy fused by hand: here the compiler's work",
     "KLDivLoss": "its samples are log-probabilities of no distribution (log of any number, NaN too): "
