@@ -149,7 +149,7 @@ def compare_loss(name, module, inputs, what):
 def test_pytorchs_samples(name, compared):
     count = 0
     for module, inputs, description in samples(name, True):
-        if unfit(name, module, inputs[0], True) is None:
+        if unfit(name, module, inputs, True) is None:
             compare_loss(name, module, inputs, f"{name}({description})")
             count += 1
     assert count

@@ -243,7 +243,7 @@ def compare_layer(name, module, x, training, what):
 def test_pytorchs_samples(name, training, compared):
     count = 0
     for module, inputs, description in samples(name, training):
-        if unfit(name, module, inputs[0], training) is None:
+        if unfit(name, module, inputs, training) is None:
             compare_layer(name, module, *inputs, training, f"{name}({description})")
             count += 1
     assert count

@@ -29,16 +29,16 @@ def whole(value, axes):
 
 
 UNFIT = [
-    # (module, of which samples: (module, first input, training) → bool, why)
+    # (module, of which samples: (module, inputs, training) → bool, why)
     ("AdaptiveAvgPool*", lambda m, x, t: {*whole(m.output_size, 1)} != {1},
      "ours pools to one number; windows of unequal sizes are not in the catalogue"),
     ("AvgPool*", lambda m, x, t: getattr(m, "divisor_override", None),
      "a mean is divided by what is in the window, not by a number of one's own"),
     ("MaxPool*", lambda m, x, t: m.return_indices, "pools give values, not places"),
-    ("BatchNorm*", lambda m, x, t: t and not x.shape[0], "no statistics of no rows: ShapeError"),
+    ("BatchNorm*", lambda m, x, t: t and not x[0].shape[0], "no statistics of no rows: ShapeError"),
     ("BatchNorm*", lambda m, x, t: not t and not m.track_running_stats,
      "inference always uses running statistics"),
-    ("LayerNorm", lambda m, x, t: not x.shape[0], "PyTorch's gradients of no rows are not defined"),
+    ("LayerNorm", lambda m, x, t: not x[0].shape[0], "PyTorch's gradients of no rows are not defined"),
     ("*BCE*", lambda m, x, t: m.weight is not None, "weights belong to samples and classes, not to outputs"),
     ("PoissonNLLLoss", lambda m, x, t: m.full, "the constant log y! is left out: no network can change it"),
     ("PoissonNLLLoss", lambda m, x, t: not m.log_input and not m.full, "the output is a rate's logarithm"),
@@ -91,7 +91,14 @@ def samples(name, training):
         if name.endswith("Loss") and isinstance(getattr(module, "weight", None), torch.Tensor):
             module.weight = module.weight.abs()  # theirs may be negative, ours are refused
         inputs = [*given.forward_input.args, *given.forward_input.kwargs.values()]
-        yield module, [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs], given.desc
+        yield module, [fresh(value) for value in inputs], given.desc
+
+
+def fresh(value):
+    """A tensor as a leaf of its own; whatever else as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.detach().clone().requires_grad_(value.requires_grad)
 
 
 def unfit(name, module, x, training):
@@ -102,7 +109,7 @@ def unfit(name, module, x, training):
 
 def reasons(name, training):
     """Of all samples that do not fit."""
-    return {unfit(name, m, inputs[0], training) for m, inputs, _ in samples(name, training)} - {None}
+    return {unfit(name, m, inputs, training) for m, inputs, _ in samples(name, training)} - {None}
 
 
 def names(pattern):
