@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from chainrule.tasks import EnsembleClassifier, EnsembleRegressor, MLPClassifier, MLPRegressor
+from chainrule.tasks import (
+    AnomalyDetector,
+    AutoEncoder,
+    Denoiser,
+    DensityEstimator,
+    EnsembleClassifier,
+    EnsembleRegressor,
+    Imputer,
+    MixtureDensityRegressor,
+    MLPClassifier,
+    MLPRegressor,
+    Recommender,
+)
 
 DRAWN = {
     "check_sample_weight_equivalence_on_dense_data": "rows are drawn, one by one",
@@ -28,10 +40,11 @@ BAGGED = {"bootstrap": True, "weights": "inverse_variance"}
 def expected(estimator: Any) -> dict[str, str]:
     """By what a member is, of an ensemble; its bootstrap draws rows too."""
     member = getattr(estimator, "estimator", estimator)
-    if member is None:
+    if member is None or isinstance(member, Imputer):  # which leaves rows without gaps as they are
         return {}
     drawn = member.early_stopping or member.batch_size != "auto" or getattr(estimator, "bootstrap", False)
-    return DRAWN if drawn else {}
+    hidden = isinstance(member, Denoiser) or member.hide_inputs != 0  # noise is drawn for each row, too
+    return DRAWN if drawn or hidden else {}
 
 
 def alone(executor: str, setting: dict[str, Any], **more: Any) -> list[Any]:
@@ -54,6 +67,36 @@ def run(estimator: Any, check: Any) -> None:
     expected_failed_checks=expected,
 )
 def test_small_networks(estimator: Any, check: Any) -> None:
+    run(estimator, check)
+
+
+OTHERS = (
+    AnomalyDetector,
+    AutoEncoder,
+    Denoiser,
+    DensityEstimator,
+    Imputer,
+    MixtureDensityRegressor,
+    Recommender,
+)
+FEW: dict[str, Any] = {"executor": "reference", "learning_rate_init": 0.02, "max_iter": 20}
+ALONE = {"early_stopping": False}  # which not all of them are by default
+
+
+@parametrize_with_checks([kind(**FEW, **ALONE) for kind in OTHERS], expected_failed_checks=expected)
+def test_other_tasks(estimator: Any, check: Any) -> None:
+    run(estimator, check)
+
+
+@pytest.mark.long
+@parametrize_with_checks(
+    [
+        *(kind(executor=name, **setting) for name in EXECUTORS for setting in SETTINGS for kind in OTHERS),
+        *(kind(hide_inputs=0.2, max_iter=20) for kind in (MLPClassifier, MLPRegressor)),
+    ],
+    expected_failed_checks=expected,
+)
+def test_other_tasks_as_they_are(estimator: Any, check: Any) -> None:
     run(estimator, check)
 
 

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from chainrule.errors import ChainruleError
     from chainrule.modelfile import load
     from chainrule.network import Network
-    from chainrule.tasks import MLPClassifier, MLPRegressor, SequenceClassifier, SequenceToSequence
+    from chainrule.tasks import (
+        AnomalyDetector,
+        AutoEncoder,
+        Denoiser,
+        DensityEstimator,
+        Imputer,
+        MixtureDensityRegressor,
+        MLPClassifier,
+        MLPRegressor,
+        Recommender,
+        SequenceClassifier,
+        SequenceToSequence,
+    )
 
 __version__ = "0.1.0"
 
@@ -36,16 +48,17 @@ __all__ = [
     "train",
 ]
 
+_ESTIMATORS = (
+    "AnomalyDetector", "AutoEncoder", "Denoiser", "DensityEstimator", "Imputer", "MLPClassifier",
+    "MLPRegressor", "MixtureDensityRegressor", "Recommender", "SequenceClassifier", "SequenceToSequence",
+)  # fmt: skip
 _HOMES = {
     "ChainruleError": "chainrule.errors",
-    "MLPClassifier": "chainrule.tasks",
-    "MLPRegressor": "chainrule.tasks",
     "Network": "chainrule.network",
-    "SequenceClassifier": "chainrule.tasks",
-    "SequenceToSequence": "chainrule.tasks",
     "load": "chainrule.modelfile",
+    **dict.fromkeys(_ESTIMATORS, "chainrule.tasks"),
 }
-_EXTRA = ("MLPClassifier", "MLPRegressor", "SequenceClassifier", "SequenceToSequence", "tasks")
+_EXTRA = (*_ESTIMATORS, "tasks")
 """What needs scikit-learn, so that ``from chainrule import *`` leaves it out."""
 
 
