@@ -189,6 +189,21 @@ def test_l1_finds_the_soft_thresholded_optimum() -> None:
     assert found[0, 3] == 0.0
 
 
+def test_the_elastic_net_is_both_penalties_at_once() -> None:
+    """argmin ½‖w − c‖² + α₁‖w‖₁ + ½α₂‖w‖² = sign(c)·max(|c| − α₁, 0)/(1 + α₂)  (Zou & Hastie 2005, eq. 6)."""
+    from chainrule.autodiff import gradient
+
+    c, rule = np.array([[2.0, 0.2, -0.7, -0.29]]), SGD(0.1, l1=0.3, l2=0.5)
+    node = {"W": ops.input("W", (1, 4), "float64")}
+    loss = 0.5 * ops.sum(ops.square(node["W"] - c)) + optim.penalty(rule, node, declare({"W": c}))
+    slope = gradient(loss, node["W"])
+    found = steps(
+        rule, {"W": np.ones((1, 4))}, lambda θ: {"W": evaluate([slope], {node["W"]: θ["W"]})[0]}, 300
+    )[-1][0]["W"]
+    np.testing.assert_allclose(found, np.sign(c) * np.maximum(abs(c) - 0.3, 0) / 1.5, atol=1e-10)
+    assert (found[0, [1, 3]] == 0).all()
+
+
 def test_max_norm_bounds_every_units_incoming_weights() -> None:
     θ = {"W": np.array([[3.0, 0.3, 0.0], [4.0, 0.4, 0.0]]), "E": W0 * 100, "b": np.full(3, 100.0)}
     new = one(SGD(0.1, max_norm=1.0), θ, zeros(θ))
