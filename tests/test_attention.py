@@ -253,3 +253,23 @@ def test_a_network_of_sequences_learns_to_reverse_them():
         learning_rate=0.005, verbose=0,
     )  # fmt: skip
     assert history.rows[-1]["loss"] < 0.1
+
+
+def test_the_loss_is_the_mean_over_the_answer_whatever_the_length_of_the_source():
+    """By hand, from the network's output: sources are shorter and longer than their answers."""
+    rng = np.random.default_rng(0)
+    source, target, y = (rng.integers(0, 5, (6, 4)) for _ in range(3))
+    y[[0, 1, 2], [3, 2, 1]] = -1
+    lengths = np.array([1, 4, 2, 1, 3, 4])
+    encoder = nn.SequenceStack(nn.Embedding(5, 4), (nn.TransformerBlock(2),))
+    decoder = nn.SequenceStack(nn.Embedding(5, 4), (nn.TransformerBlock(2, causal=True),))
+    net = Network(nn.EncoderDecoder(encoder, decoder, nn.Dense(5)))
+    x = {"source": data.Sequence(source, lengths), "target": target}
+    net.fit(
+        x, y, loss=losses.CrossEntropy(ignore_index=-1), metrics=[], epochs=1, verbose=0, executor="reference"
+    )
+    z = net.output(x).astype(float)
+    logs = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    each = -np.take_along_axis(logs, np.maximum(y, 0)[..., None], 2)[..., 0]
+    wanted = np.mean([row[there].mean() for row, there in zip(each, y >= 0, strict=True)])
+    assert net.evaluate(x, y)["loss"] == pytest.approx(wanted, rel=1e-5)

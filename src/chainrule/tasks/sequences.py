@@ -29,7 +29,7 @@ class SequenceToSequence(SequenceLearner):
     An encoder reads the sequence, a decoder that attends to it writes the answer, token after token (Vaswani
     et al. 2017, arXiv:1706.03762; norms in front: Xiong et al. 2020).
 
-    split           of text into "characters" or "words"; lists are their "tokens". "auto": characters of text.
+    split           of text into "characters" or "words"; lists are their "tokens". "auto": text's characters.
                     A pair where X and y differ: ("words", "characters")
     encoder         "attention"
     width, layers, heads   units at a place, blocks of encoder and decoder each, heads of attention
