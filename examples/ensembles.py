@@ -76,7 +76,7 @@ def main(short: bool) -> tuple[dict[str, float], Figure]:
         spread = np.linspace(-0.2, 0.2, len(apart))
         right.scatter(place + spread, apart[:, place - 1], s=10, color=colour, alpha=0.5)
         right.errorbar(place, means[place - 1], half[place - 1], color="black", marker="o", capsize=6)
-    right.set(title="difference from one network, same seed", ylabel="of the test errors")
+    right.set(title="paired differences", ylabel="test error less one network's")
     right.set_xticks(places[1:], METHODS[1:])
     figures = {f"error of {name}": float(v) for name, v in zip(METHODS, errors.mean(0), strict=True)}
     figures |= {"error of linear regression": float(lines.mean())}

@@ -59,7 +59,7 @@ def main(short: bool) -> tuple[dict[str, float], Figure]:
     ridges = np.geomspace(0.01, 10, len(strengths))
     ridge = np.array([weights(x, y, steps, l2=α) for α in ridges])
     kept = (ridge @ axes) / free
-    figure, (left, middle, right) = picture(1, 3, size=(2.5, 2.3))
+    figure, (left, middle, right) = picture(1, 3, size=(2.3, 2.1))
     smooth = np.geomspace(ridges[0], ridges[-1], 100)
     exact = np.array([axes @ (free * λ / (λ + α)) for α in smooth])
     for k in range(10):
