@@ -118,3 +118,23 @@ def test_the_thread_has_a_processor_of_its_own():
     beside = wide[1].fit(x, y, augment=STEADY, **options).threads
     asked = wide[2].fit(x, y, augment=STEADY, threads=plain, **options).threads
     assert (beside, asked) == (plain - 1 if plain == thread_limit() else plain, plain)
+
+
+def test_samples_of_a_model_may_stand_in_for_examples():
+    """Rows that say nothing, and in their place fresh draws of two Gaussians in every epoch: a sigmoid unit
+    finds their Bayes rule, w = Σ⁻¹(μ₁ − μ₀), b = −½ w·(μ₀ + μ₁)."""
+    means, root = np.array([[0.0, 0.0], [1.0, -0.5]]), np.array([[1.0, 0.0], [0.6, 0.8]])
+    labels = np.arange(2000) % 2
+
+    def drawn(x, seed, epoch):
+        noise = np.random.default_rng((seed, epoch)).normal(size=x.shape)
+        return (means[labels] + noise @ root.T).astype("float32")
+
+    net = cr.Network(Dense(1), seed=0)
+    net.fit(
+        np.zeros((2000, 2), "float32"), labels[:, None], augment=drawn, epochs=60, batch_size=200, verbose=0,
+        optimizer=cr.optim.Adam(0.05), loss="binary_cross_entropy",
+    )  # fmt: skip
+    w = np.linalg.solve(root @ root.T, means[1] - means[0])
+    np.testing.assert_allclose(net["dense_0/W"][:, 0], w, atol=0.08)
+    np.testing.assert_allclose(net["dense_0/b"], -0.5 * w @ means.sum(0), atol=0.08)

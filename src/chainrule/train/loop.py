@@ -336,7 +336,7 @@ class Fit:
         if key not in self.programs:
             program = self._traced(*key)
             ready = epoch(program, executor=self.history.executor, threads=self.threads)
-            if self.feed.beside and self.threads is None and ready.threads == thread_limit():
+            if self.feed.beside and self.threads is None and 1 < ready.threads == thread_limit():
                 ready = epoch(program, executor=self.history.executor, threads=ready.threads - 1)
             self.history.threads = max(self.history.threads, ready.threads)
             self.programs[key] = program, ready
