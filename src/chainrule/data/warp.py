@@ -89,15 +89,15 @@ def elastic_field(controls: Array, down: Floats, across: Floats, space: Workspac
     Every product and sum is a whole number below 2²⁴, so float32 holds it exactly: the bits depend neither on
     the order in which a matrix product adds, nor on the machine, nor on the number of rows at a time.
     """
-    n, columns, rows = controls.shape
+    n, columns, _ = controls.shape
     height, width = down.shape[1], across.shape[1]
     signed = np.float32(2) * controls.astype(np.float32) - np.float32(255)
-    tall = np.matmul(signed.reshape(-1, rows), down, out=space("tall", (n * columns, height)))
+    # Image by image: BLAS would share larger products among threads of its own, which training needs.
+    tall = np.matmul(signed, down, out=space("tall", (n, columns, height)))
     tall *= np.float32(1 / _HALF)  # below 1026
     half = space("half", (n, height, columns))
-    np.rint(tall.reshape(n, columns, height).transpose(0, 2, 1), out=half)
-    field = space("field", (n * height, width))
-    return np.matmul(half.reshape(-1, columns), across, out=field).reshape(n, height, width)
+    np.rint(tall.transpose(0, 2, 1), out=half)
+    return np.matmul(half, across, out=space("field", (n, height, width)))
 
 
 def bilinear(images: Array, y: Floats, x: Floats, space: Workspace) -> Floats:
