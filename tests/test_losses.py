@@ -166,6 +166,12 @@ CASES: dict[str, list[Case]] = {
     "NegativeLogLikelihood": [
         (losses.NegativeLogLikelihood(), log_s(Z), LABELS, np_cross_entropy(Z, LABELS)),
         (losses.NegativeLogLikelihood("probabilities"), np.exp(log_s(Z)), SOFT, np_cross_entropy(Z, SOFT)),
+        (
+            losses.NegativeLogLikelihood(class_weight=(0.5, 2, 1)),
+            log_s(Z),
+            SOFT,
+            np_cross_entropy(Z, SOFT, W3),
+        ),
     ],
     "Focal": [
         (losses.Focal(), Z, LABELS, np_focal(Z, LABELS, 2)),

@@ -101,20 +101,6 @@ def counted(m, y, soft, places):
     return ops.sum(ops.where(heard, ops.gather(weight, ops.where(heard, y, 0)), 0))
 
 
-def negative_log_likelihood(m, z, y):
-    """Class weights are a factor of the rows: NegativeLogLikelihood has none of its own."""
-    z = last(z)
-    flat_z, flat_y = ops.reshape(z, (-1, z.shape[-1])), ops.reshape(y, (-1,))
-    each = losses.NegativeLogLikelihood(ignore_index=m.ignore_index)(flat_z, flat_y)
-    if m.weight is not None:
-        heard = ops.logical_not(ops.equal(flat_y, m.ignore_index))
-        weights = ops.gather(ops.constant(m.weight.numpy(), "float64"), ops.where(heard, flat_y, 0))
-        each = each * weights
-    if m.reduction == "none":
-        return ops.reshape(each, y.shape)
-    return ops.sum(each) if m.reduction == "sum" else ops.sum(each) / counted(m, y, False, y.shape)
-
-
 def poisson(m, over):
     return lambda z, y: losses.PoissonNLL(over)(z, y)
 
@@ -131,7 +117,7 @@ FORMS = {
     "PoissonNLLLoss": (reduced(poisson), "PoissonNLL"),
     "GaussianNLLLoss": (gaussian, "GaussianNLL"),
     "CrossEntropyLoss": (classes(losses.CrossEntropy), "CrossEntropy"),
-    "NLLLoss": (negative_log_likelihood, "NegativeLogLikelihood"),
+    "NLLLoss": (classes(losses.NegativeLogLikelihood), "NegativeLogLikelihood"),
 }  # fmt: skip
 
 # ------------------------------------------------------------------ the comparison

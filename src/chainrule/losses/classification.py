@@ -198,10 +198,11 @@ class CrossEntropy(Classification):
 
 @dataclass(frozen=True)
 class NegativeLogLikelihood(Classification):
-    """−Σₖ tₖ log pₖ of a network that ends in probabilities, or in their logarithms. Minimising it maximises
-    the likelihood. Prefer :class:`CrossEntropy`, which takes logits: p = 0 for the label costs ∞ here.
+    """−Σₖ wₖ tₖ log pₖ of a network that ends in probabilities, or in their logarithms. Minimising it
+    maximises the likelihood. Prefer :class:`CrossEntropy`, which takes logits: p = 0 for the label costs ∞.
 
-    of    "log_probabilities" (the network ends in log_softmax) or "probabilities" (it ends in softmax)
+    of              "log_probabilities" (the network ends in log_softmax) or "probabilities" (in softmax)
+    class_weight    wₖ, one for each class; a factor only, as in :class:`CrossEntropy`
 
     prediction (batch, …, K); target integers (batch, …) or distributions (batch, …, K) → (batch,)
 
@@ -212,16 +213,19 @@ class NegativeLogLikelihood(Classification):
     """
 
     of: Literal["log_probabilities", "probabilities"] = "log_probabilities"
+    class_weight: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_weights(self, "class_weight")
         if self.of not in ("log_probabilities", "probabilities"):
             raise ConfigError(
                 f"NegativeLogLikelihood: of is {self.of!r}; it must be 'log_probabilities' or 'probabilities'"
             )
 
     def score(self, prediction: Expr, target: Expr) -> Expr:
-        return -expectation(log(prediction) if self.of == "probabilities" else prediction, target)
+        logarithms = log(prediction) if self.of == "probabilities" else prediction
+        return -expectation(_class_weights(self.class_weight, prediction, self) * logarithms, target)
 
     def probabilities(self, output: Expr) -> Expr:
         return output if self.of == "probabilities" else exp(output)
