@@ -58,7 +58,7 @@ def by_mean(train: Table, test: Table) -> tuple[Table, Table]:
 
 def by_imputer(seed: int) -> Fill:
     def fill(train: Table, test: Table) -> tuple[Table, Table]:
-        model = Imputer(random_state=seed).fit(train)
+        model = Imputer(n_iter_no_change=10, random_state=seed).fit(train)
         return model.transform(train), model.transform(test)
 
     return fill

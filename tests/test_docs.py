@@ -25,6 +25,7 @@ ESTIMATORS = ROOT / "docs" / "estimators.md"
 REPORT = ROOT / "docs" / "report.md"
 SECOND_ORDER = ROOT / "docs" / "second-order.md"
 SEQUENCES = ROOT / "docs" / "sequences.md"
+TASKS = ROOT / "docs" / "tasks.md"
 ARROW = re.compile(r"# → (.+)$")
 NAMES: dict[str, Any] = {name: getattr(cr, name) for name in ("data", "losses", "nn", "ops", "optim")}
 
@@ -58,7 +59,7 @@ def matches(said: str, printed: str) -> bool:
 @pytest.mark.filterwarnings("ignore:Maximum iterations")  # of an estimator, in a short example
 @pytest.mark.parametrize(
     "path",
-    [ROOT / "README.md", GUIDE, FILES, ESTIMATORS, REPORT, SECOND_ORDER, SEQUENCES],
+    [ROOT / "README.md", GUIDE, FILES, ESTIMATORS, REPORT, SECOND_ORDER, SEQUENCES, TASKS],
     ids=lambda p: p.name,
 )
 def test_the_blocks_of_a_page_run_in_order(path, tmp_path, monkeypatch):

@@ -413,6 +413,7 @@ class Learner(CallbackSupportMixin, BaseEstimator, ABC):
     def _warn(self, watching: Convergence, epochs: int, incremental: bool) -> None:
         history = self.network_.history
         stopped = history is None or history.stopped != "epochs" or watching.converged
+        stopped = stopped or self.schedule is not None  # which ends where max_iter does
         if not stopped and not incremental:
             warnings.warn(
                 f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet; "

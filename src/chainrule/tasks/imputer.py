@@ -28,7 +28,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, RowLearner):
                    so that few gaps and many are learned
 
     All other parameters are those of :class:`MLPClassifier`; ``early_stopping`` judges by cells that are
-    hidden from the rows held out.
+    hidden from the rows held out, and is patient, since what is hidden from others changes with every step.
 
     X is an array with NaN in its gaps, a data frame, or a dict of columns. What is known stays as it is, and
     a data frame keeps its dtypes and index. Where training had no value of a column, its gaps stay.
@@ -56,7 +56,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, RowLearner):
         verbose: Any = False,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: Any = 10,
+        n_iter_no_change: Any = 30,
         schedule: Any = None,
         scaling: str = "auto",
         kinds: Any = None,
