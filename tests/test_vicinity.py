@@ -257,3 +257,18 @@ def test_a_neighbour_of_another_shape_is_refused():
 
     with pytest.raises(ShapeError, match="cannot be replaced"):
         deep().fit(X, LABELS, augment=Half(), **QUIET)
+
+
+def test_a_stream_gives_what_the_same_rows_in_memory_give():
+    """Neighbours are part of the step, so they need no arrays in memory."""
+    table = {**{f"x{i}": X[:, i] for i in range(6)}, "y": LABELS}
+    stream = cr.data.stream_table(table, "y", batch_size=8, shuffle=False, scaling="none")
+    nets = [cr.Network(Dense(5), relu, Dense(1), seed=0) for _ in range(2)]
+    nets[0].fit(stream, epochs=2, augment=Adversarial(0.3), **QUIET)
+    rows = next(iter(stream.epoch(0))).inputs["x"]
+    nets[1].fit(
+        rows[:40], LABELS[:, None], epochs=2, batch_size=8, shuffle=False, augment=Adversarial(0.3), **QUIET
+    )
+    np.testing.assert_allclose(nets[0]["dense_0/W"], nets[1]["dense_0/W"], rtol=1e-6)
+    with pytest.raises(ConfigError, match="augment is of arrays in memory"):
+        nets[0].fit(stream, augment=(lambda x, seed, epoch: x, Mixup()), **QUIET)
