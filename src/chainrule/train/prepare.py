@@ -338,8 +338,41 @@ def prepare_data(
     outputs, dtype = output_specs(model), model.dtype
     rows = len(next(iter(inputs.values())))
     targets = door.check_inputs(door.as_named(y, "y"), dtype=dtype, what="y", rows=rows)
+    targets = _inside(targets, inputs, outputs)
     chosen = choose_losses(losses, targets, outputs)
     return Data(inputs, check_targets(targets, chosen, outputs, dtype), _weights(weight, rows, dtype)), chosen
+
+
+def _inside(
+    targets: dict[str, Array], inputs: Mapping[str, Array], outputs: Mapping[str, Spec]
+) -> dict[str, Array]:
+    """Targets of every step of sequences: 0 behind the end of each, where nothing is looked at; without
+    lengths of their own, which must be those of the inputs."""
+    counted = [n for n in inputs if n.endswith("/lengths") and n.removesuffix("/lengths") in inputs]
+    lengths = [inputs[n] for n in counted]
+    found = {}
+    for name, y in targets.items():
+        base = name.removesuffix("/lengths")
+        if base != name and base in targets:
+            if not any(np.array_equal(y, a) for a in lengths):
+                raise DataError(
+                    f"{name} are not the lengths of x: both must be a Sequence with the same lengths"
+                )
+        elif len(lengths) == 1 and name in outputs and len(outputs[name].shape) > 2:
+            found[name] = _cleared(y, lengths[0]) if y.shape[1:2] == outputs[name].shape[1:2] else y
+        else:
+            found[name] = y
+    return found
+
+
+def _cleared(y: Array, lengths: Array) -> Array:
+    """y (rows, steps, …) with 0 behind the end of each row."""
+    behind = np.arange(y.shape[1]) >= lengths[:, None]
+    if not y[behind].any():
+        return y
+    found = y.copy()
+    found[behind] = 0
+    return found
 
 
 def check_targets(

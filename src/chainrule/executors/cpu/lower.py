@@ -14,7 +14,7 @@ from chainrule.ops.elementwise import LESS_EQUAL, WHERE
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.reduce import SUM
 from chainrule.ops.shape import BROADCAST, TRANSPOSE, broadcast, reshape
-from chainrule.passes import merge_common, simplify
+from chainrule.passes import merge_common, simplify, unrolled_scans
 
 __all__ = ["lower"]
 
@@ -23,7 +23,7 @@ _WIDE = 4096  # elements of a matrix: smaller products with one column stay what
 
 def lower(outputs: Sequence[Expr]) -> list[Expr]:
     """The same values, ready for planning."""
-    opened = _open(outputs)
+    opened = _open(unrolled_scans(outputs))
     found = {node.primitive for node in toposort(opened)}
     if not found.isdisjoint(UNROLLED):
         opened = unroll(opened)
