@@ -275,3 +275,101 @@ def test_the_sweep_takes_several_cotangents():
     for i, found in enumerate(whole):
         parts = evaluate([g[i] for g in apart], given)
         np.testing.assert_allclose(found, sum(parts), rtol=1e-12, atol=1e-14)
+
+
+# ------------------------------------------------------------------ compiled: a loop
+
+
+def compiled(outputs, inputs, threads):
+    from chainrule.executors.cpu.executor import CpuFunction
+
+    return CpuFunction(optimize(outputs), inputs, threads=threads)
+
+
+def test_code_is_as_long_as_one_step():
+    """The kernels of 5 steps are those of 50, and stand below their scan."""
+    from chainrule.executors import plan_function
+
+    texts = []
+    for steps in (5, 50):
+        inputs = nodes(arrays(steps), "float32")
+        texts.append(plan_function([recurrent(*inputs)[0]], inputs, 1))
+    assert [line.split()[0] for line in texts[0].splitlines()[1:]] == [
+        line.split()[0] for line in texts[1].splitlines()[1:]
+    ]
+    assert "50 steps" in texts[1]
+    assert "1.0" in texts[1]
+
+
+@pytest.mark.parametrize("units", [1, 16, 33])
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_bits_do_not_depend_on_threads(batch, units):
+    values = [v.astype("float32") for v in arrays(6, batch, 3, units)]
+    inputs = nodes(values, "float32")
+    outputs = recurrent(*inputs)
+    scalar = ops.sum(outputs[0]) + ops.sum(outputs[2])
+    wanted = [*outputs, *gradient(scalar, inputs)]
+    one, two, three = (compiled(wanted, inputs, threads)(*values) for threads in (1, 2, 3))
+    for a, b, c in zip(one, two, three, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_steps_that_read_what_other_threads_wrote(threads):
+    """Sums over the batch, products with the state on the right, sorting, running sums: threads must meet
+    between one step and the next, for a hundred steps."""
+    draw = np.random.default_rng(3).normal
+    x, h = draw(size=(100, 9, 9)), draw(size=(9, 9))
+
+    def step(carries, places):
+        (h, s), (x,) = carries, places
+        mixed = ops.tanh(x @ h * 0.3 + ops.sum(h, 0) * 0.1 + ops.cumsum(h, 0)[::-1] * 0.1 + s)
+        ordered = ops.gather(mixed, ops.argsort(mixed[:, 0], 0))
+        return (ordered, ops.mean(mixed)), (ops.max(mixed, 0), h.T)
+
+    vx, vh = ops.input("x", x.shape, "float64"), ops.input("h", h.shape, "float64")
+    (last, mean), every = ops.scan(step, (vh, ops.constant(0.0, "float64")), vx)
+    outputs = [last, mean, *every]
+    found = compiled(outputs, [vx, vh], threads)
+    expected = evaluate(outputs, {vx: x, vh: h})
+    for _ in range(3):
+        for mine, theirs in zip(found(x, h), expected, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_scan_in_a_scan_and_its_gradient(threads):
+    draw = np.random.default_rng(4).normal
+    x, W = draw(size=(3, 4, 8, 5)), draw(size=(5, 5)) * 0.5
+
+    def inner(carries, places):
+        return (ops.tanh(carries[0] @ vW + places[0]),), (carries[0],)
+
+    def outer(carries, places):
+        (h,), (every,) = ops.scan(inner, carries, places[0], reverse=True)
+        return (h + ops.sum(every, 0) * 0.1,), (h,)
+
+    vx, vW = ops.input("x", x.shape, "float64"), ops.input("W", W.shape, "float64")
+    (last,), (every,) = ops.scan(outer, ops.constant(np.ones((8, 5))), vx)
+    outputs = [last, every, *gradient(ops.sum(last * last) + ops.sum(every), [vx, vW])]
+    check(outputs)
+    found = compiled(outputs, [vx, vW], threads)(x, W)
+    for mine, theirs in zip(found, evaluate(outputs, {vx: x, vW: W}), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_an_index_outside_in_some_step_is_an_error():
+    from chainrule.errors import DataError
+
+    table, index = ops.input("table", (5, 3)), ops.input("index", (4, 2), "int64")
+    (total,), _ = ops.scan(
+        lambda c, p: ((c[0] + ops.gather(table, p[0]),), ()), ops.constant(np.zeros((2, 3), "float32")), index
+    )
+    found = compiled([total], [table, index], 1)
+    values = np.arange(15, dtype="float32").reshape(5, 3)
+    assert found(values, np.ones((4, 2), int))[0].tolist() == [[12, 16, 20]] * 2
+    wrong = np.ones((4, 2), int)
+    wrong[2, 1] = 5
+    with pytest.raises(DataError, match="index 5"):
+        found(values, wrong)

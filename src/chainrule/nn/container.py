@@ -132,9 +132,8 @@ class Parallel(Layer):
         if odd := given ^ set(names):
             name = min(odd)
             lacking = "branch" if name in given else "input"
-            raise ConfigError(
-                f"Parallel: there is no {lacking} {name!r}; {nearest(name, names if name in given else given)}"
-            )
+            known = names if name in given else given
+            raise ConfigError(f"Parallel: there is no {lacking} {name!r}; {nearest(name, known)}")
         found = {n: run.apply(n, step, _entry(x, n)) for n, step in self.branches}
         return found if self.join == "dict" else self._joined({n: single(self, y) for n, y in found.items()})
 

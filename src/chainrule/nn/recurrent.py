@@ -20,7 +20,19 @@ from chainrule.nn.fields import check_choice, check_flag, check_whole
 from chainrule.nn.init import ConstantParts, GlorotUniform, Init, Orthogonal, Zeros, check_init
 from chainrule.nn.layer import Layer, floating
 from chainrule.nn.run import Run
-from chainrule.ops import broadcast, concat, expand, relu, scan, sigmoid, split, tanh, transpose, where
+from chainrule.ops import (
+    broadcast,
+    concat,
+    expand,
+    relu,
+    reshape,
+    scan,
+    sigmoid,
+    split,
+    tanh,
+    transpose,
+    where,
+)
 
 __all__ = ["GRU", "LSTM", "Bidirectional", "Elman"]
 
@@ -65,7 +77,9 @@ class _Recurrent(Layer):
         W = run.parameter("W", (x.shape[-1], width), self.init)
         U = run.parameter("U", (self.units, width), self.recurrent_init)
         b = run.parameter("b", (width,), bias, role="bias")
-        given, inside = (transpose(x, (1, 0, 2)) @ W + b,), run.inside(x, self)
+        batch, steps, n = x.shape
+        rows = reshape(transpose(x, (1, 0, 2)), (steps * batch, n))  # one product for all steps
+        given, inside = (reshape(rows @ W + b, (steps, batch, width)),), run.inside(x, self)
         return given if inside is None else (*given, expand(transpose(inside), -1)), U
 
     def _repeated(self, step: Callable[[State, Expr], State], timed: tuple[Expr, ...], states: int) -> Expr:

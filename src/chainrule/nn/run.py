@@ -211,7 +211,7 @@ class Run:
 
     @contextlib.contextmanager
     def within(self, x: Any) -> Iterator[None]:
-        """Inside, the lengths are those that x brings along, if it is a dict; else they stay what they are."""
+        """Inside, the lengths are those that x brings along, if it is a dict; else what they were."""
         outer = self.lengths, self._steps
         if isinstance(x, Mapping):
             names = [n for n in x if not n.endswith(_LENGTHS)]

@@ -22,6 +22,9 @@ from chainrule.executors.cpu.special import scalar_type
 __all__ = ["Tile", "choose_tile", "emit_product", "emit_tile"]
 
 _FUNCTION = 600.0  # cycles a step that a function less is worth
+_VECTOR = 64  # bytes
+_NEAR = 1 << 20  # bytes of b that stay in the cache of a core, roughly
+_JUMP = 24.0  # cycles from one row of a larger b to the next: a tile should be worth it
 _IN_REGISTERS = 6  # operations of an epilogue that are worth repeating for every accumulator
 
 
@@ -42,6 +45,7 @@ def choose_tile(rows: int, vectors: int, inner: int, limits: Sequence[tuple[int,
     limits    (vectors, most rows) that fit the registers of the machine
     """
     best = (math.inf, 1, 1)
+    jump = _JUMP if inner * vectors * _VECTOR > _NEAR else 0.0
     for width, most in limits:
         if width > vectors and width > 1:
             continue
@@ -50,7 +54,8 @@ def choose_tile(rows: int, vectors: int, inner: int, limits: Sequence[tuple[int,
             full, left = divmod(rows, height)
 
             def column(width: int, full: int = full, left: int = left, height: int = height) -> float:
-                return full * _cycles(height, width) + (_cycles(left, width) if left else 0)
+                last = _cycles(left, width) + jump if left else 0
+                return full * (_cycles(height, width) + jump) + last
 
             cost = (panels * column(width) + (column(rest) if rest else 0)) * inner
             cost += _FUNCTION * (1 + (left > 0)) * ((panels > 0) + (rest > 0))

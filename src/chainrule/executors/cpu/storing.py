@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from chainrule.executors.cpu.assignment import Assignment, Destination, identity_map
 from chainrule.executors.cpu.grouping import Grouping
-from chainrule.executors.cpu.kernels import Buffer, Contraction, Draw, Home, Kernel, Nest, Place
+from chainrule.executors.cpu.kernels import Buffer, Contraction, Draw, Home, Kernel, Loop, Nest, Place
 from chainrule.executors.cpu.layout import dense, padded
+from chainrule.executors.cpu.recurrence import lay_out
 from chainrule.executors.cpu.views import VIEWS, relabels
 from chainrule.graph.expr import CONSTANT, Expr
 from chainrule.ops.elementwise import (
@@ -55,6 +56,9 @@ def store(groups: Grouping, destinations: Sequence[Destination], keep: Sequence[
     for node in groups.constants:
         layout = padded(node.shape, node.dtype)
         found.places[node] = Place(Buffer(layout, "arena", value=node.meta["value"]), layout)
+    for kernel in list(groups.kernels):
+        if isinstance(kernel, Loop):
+            lay_out(kernel, groups, found.places)
     storing = _Storing(groups, found)
     for node in groups.wanted:
         storing.store(node)
@@ -97,7 +101,7 @@ def _deliver(groups: Grouping, wanted: Destination) -> None:
 def _delivers(kernel: Kernel | None, wanted: Destination) -> bool:
     """Whether a kernel may write the destination itself. What every thread computes may not replace a state,
     which other threads still read."""
-    if isinstance(kernel, Nest) and kernel.whole and wanted.buffer.home == "state":
+    if isinstance(kernel, Nest) and kernel.whole and wanted.buffer.home in ("state", "step"):
         return False
     return isinstance(kernel, Nest | Contraction)
 
@@ -110,6 +114,9 @@ class _Storing:
     def store(self, node: Expr) -> None:
         """Memory for a node that a kernel computes."""
         kernel = self.home[node]
+        if isinstance(kernel, Loop):
+            kernel.stores.append((node, self.places[node]))
+            return
         if isinstance(kernel, Draw):
             self.groups.flat.add(node)
         home: Home = "private" if not node.shape else "arena"
