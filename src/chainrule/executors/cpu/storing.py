@@ -124,6 +124,7 @@ class _Storing:
     def __init__(self, groups: Grouping, found: Assignment) -> None:
         self.groups, self.found, self.places = groups, found, found.places
         self.base, self.home = groups.base, groups.home
+        self.joined = set[Expr]()  # what has its place already, and what it is part of
 
     def store(self, node: Expr) -> None:
         """Memory for a node that a kernel computes."""
@@ -131,7 +132,7 @@ class _Storing:
         if isinstance(kernel, Loop):
             kernel.stores.append((node, self.places[node]))
             return
-        if node in self.places or self._left_for_others(node, kernel):
+        if node in self.joined or self._left_for_others(node, kernel):
             return
         if isinstance(kernel, Draw):
             self.groups.flat.add(node)
@@ -173,6 +174,7 @@ class _Storing:
     def _part(self, node: Expr) -> None:
         """Every part of a node in its place."""
         place, axis, start = self.places[node], node.meta["axis"], 0
+        self.joined |= {node, *node.inputs}
         for x in node.inputs:
             offset = place.layout.offset + start * place.layout.strides[axis]
             self.places[x] = Place(place.buffer, Layout(x.shape, place.layout.strides, x.dtype, offset))
