@@ -12,6 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from chainrule import nn, ops
 from chainrule.autodiff import gradient
 from chainrule.executors import EXECUTORS, compile, evaluate
+from chainrule.export import load_torch_state, to_torch_state
+from chainrule.network import Network
 
 jax.config.update("jax_enable_x64", True)
 
@@ -100,3 +102,19 @@ def test_scan_is_that_of_jax(reverse, executor):
     expected = [theirs(*arrays), *slope(*arrays), *norm(*arrays)]
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_state_dicts_go_both_ways(name):
+    """Weights of PyTorch, taken over, give its outputs; given back, they give them again."""
+    layer, kind, ways = PAIRS[name]
+    torch.manual_seed(1)
+    theirs = torch.nn.ModuleDict({"body": kind(2, 3, batch_first=True, bidirectional=ways == 2)})
+    x = torch.randn(4, 6, 2)
+    expected = theirs["body"](x)[0].detach().numpy()
+    net = Network(body=layer).build(6, 2)
+    load_torch_state(net, theirs.state_dict())
+    np.testing.assert_allclose(net.output(x.numpy()), expected, rtol=1e-4, atol=1e-6)
+    again = torch.nn.ModuleDict({"body": kind(2, 3, batch_first=True, bidirectional=ways == 2)})
+    again.load_state_dict({k: torch.from_numpy(v) for k, v in to_torch_state(net).items()})
+    np.testing.assert_allclose(again["body"](x)[0].detach().numpy(), expected, rtol=1e-4, atol=1e-6)

@@ -14,7 +14,7 @@ from chainrule.spec import is_float
 __all__ = ["moved", "vicinal"]
 
 Nodes = Mapping[str, Expr]
-PerSample = Callable[[Nodes, Nodes, Nodes], dict[str, Expr]]
+PerSample = Callable[[Nodes, Nodes, Nodes, nn.Run], dict[str, Expr]]
 
 
 def vicinal(
@@ -24,7 +24,7 @@ def vicinal(
     """The loss and metrics (batch,) of the neighbours that stand in for the examples; the trace becomes the
     first one's.
 
-    per_sample    (outputs, targets, penalties) → loss and metrics, one value for each row
+    per_sample    (outputs, targets, penalties, run) → loss and metrics, one value for each row
     mean          over the batch, as the objective takes it
     """
     point, loss = _point(vicinity, x, run), per_sample(outputs, y, run.losses, run)["loss"]
