@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.errors import ConfigError, DTypeError, ShapeError, nearest
-from chainrule.graph.expr import Expr, constant, input, scope
+from chainrule.graph.expr import Expr, input, scope
 from chainrule.nn.fields import check_name, check_path
 from chainrule.nn.init import Fan, Init
 from chainrule.nn.layer import Layer, Step, check_step, describe, floating
-from chainrule.ops import RandomKey, reshape
+from chainrule.nn.padded import there
+from chainrule.ops import RandomKey
 from chainrule.spec import Shape, Spec, as_dtype, as_shape, is_float
 
 __all__ = ["Buffer", "Parameter", "Role", "Run", "trace"]
@@ -234,8 +235,7 @@ class Run:
                 f"{type(layer).__name__} sees {steps} steps, the lengths of its sequences count "
                 f"{self._steps}: a layer before it has changed their number; bring all to one length instead"
             )
-        places = constant(np.arange(steps), self.lengths.dtype)
-        return places < reshape(self.lengths, (self.lengths.shape[0], 1))
+        return there(self.lengths, steps)
 
     def lengths_of(self, y: Expr) -> Expr | None:
         """The lengths of an output (batch, steps, …) that has a value for every step of the network's input;

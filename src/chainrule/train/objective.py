@@ -15,7 +15,8 @@ from chainrule.autodiff import gradient
 from chainrule.data import Vicinity
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, Program
-from chainrule.graph.expr import Expr, constant, input, scope
+from chainrule.graph.expr import Expr, input, scope
+from chainrule.nn.padded import there
 from chainrule.ops import cast, full_like, guard, is_finite, reshape, where
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
@@ -315,8 +316,7 @@ def _mean_inside(function: Function, output: Expr, target: Expr, lengths: Expr, 
             f"{what} gave {value.spec} for the {steps} steps of {batch} sequences; it must give one value "
             "for each row of the output"
         )
-    inside = constant(np.arange(steps), lengths.dtype) < reshape(lengths, (batch, 1))
-    value = where(inside, reshape(cast(value, output.dtype), (batch, steps)), 0)
+    value = where(there(lengths, steps), reshape(cast(value, output.dtype), (batch, steps)), 0)
     return total(value, 1) / cast(lengths, output.dtype)
 
 
