@@ -10,6 +10,7 @@ from chainrule.autodiff import gradient
 from chainrule.data import Sequence
 from chainrule.errors import ConfigError, DataError, ShapeError
 from chainrule.executors import EXECUTORS, evaluate
+from chainrule.losses import CrossEntropy
 from chainrule.network import Network
 from chainrule.spec import Spec
 
@@ -109,6 +110,20 @@ def test_the_loss_of_every_step_is_the_mean_within_the_lengths():
     right = np.mean([(z[i, :n].argmax(-1) == labels[i, :n]).mean() for i, n in enumerate(LENGTHS)])
     found = net.evaluate(Sequence(x, LENGTHS), labels)
     np.testing.assert_allclose([found["loss"], found["accuracy"]], [expected, right], rtol=1e-12)
+
+
+def test_a_loss_that_is_told_what_to_ignore_decides_itself():
+    """-1 stands past the ends and once within: that step does not count, in the mean either."""
+    net = Network(nn.GRU(4, sequences=True), nn.Dense(3)).build(**SPECS)
+    x, labels = rows().astype("float32"), np.random.default_rng(0).integers(0, 3, (4, 5))
+    labels[np.arange(5) >= LENGTHS[:, None]] = -1
+    labels[0, 1] = -1
+    net.fit(Sequence(x, LENGTHS), labels, loss=CrossEntropy(ignore_index=-1), epochs=1, verbose=0)
+    z = net.output(Sequence(x, LENGTHS)).astype("float64")
+    log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    picked = np.take_along_axis(log_p, np.maximum(labels, 0)[..., None], -1)[..., 0]
+    expected = np.mean([-picked[i][labels[i] >= 0].mean() for i in range(4)])
+    np.testing.assert_allclose(net.evaluate(Sequence(x, LENGTHS), labels)["loss"], expected, rtol=1e-5)
 
 
 def test_lengths_must_agree_and_be_whole():

@@ -25,7 +25,7 @@ from chainrule.train.callbacks import Watch
 from chainrule.train.once import Once, described
 from chainrule.train.vicinal import moved, vicinal
 
-__all__ = ["Model", "Objective"]
+__all__ = ["Model", "Objective", "over_steps"]
 
 Function = Callable[[Expr, Expr], Expr]
 SINGLE = "y"  # the name of the only output of a network that has one
@@ -135,7 +135,7 @@ class Objective:
         added = {name: v for name, v in terms.items() if v.shape}
         for name, loss in self.losses.items():
             suffix = "" if len(self.losses) == 1 else f"/{name}"
-            value = _checked(loss, outputs[name], targets[name], f"loss{suffix}", run)
+            value = _checked(loss, outputs[name], targets[name], f"loss{suffix}", run, over_steps(loss))
             found["loss"] = found["loss"] + value if "loss" in found else value
             if suffix or added:
                 found[f"loss/{name}"] = value
@@ -144,7 +144,12 @@ class Objective:
                     continue
                 function = losses.resolve_metric(given, loss)
                 found[f"{metric}{suffix}"] = _checked(
-                    function, outputs[name], targets[name], f"metric {metric!r}", run
+                    function,
+                    outputs[name],
+                    targets[name],
+                    f"metric {metric!r}",
+                    run,
+                    over_steps(loss) and "mean",
                 )
         for name, value in added.items():
             found["loss"] = found["loss"] + value
@@ -291,13 +296,21 @@ class Objective:
         return total(guard(weight, values) if self.masks else values * weight)
 
 
-def _checked(function: Function, output: Expr, target: Expr, what: str, run: nn.Run) -> Expr:
-    lengths = run.lengths_of(output)
+def over_steps(loss: Any) -> str:
+    """What becomes of the steps of a sequence, "mean" or "sum"; nothing where the loss itself is told which
+    of them count."""
+    if isinstance(loss, losses.Classification):
+        return loss.positions if loss.ignore_index is None else ""
+    return str(getattr(loss, "outputs", "mean")) if isinstance(loss, losses.Loss) else "mean"
+
+
+def _checked(function: Function, output: Expr, target: Expr, what: str, run: nn.Run, over: str) -> Expr:
+    lengths = run.lengths_of(output) if over else None
     with scope("", operation=what):
         if lengths is None or target.shape[1:2] != output.shape[1:2]:
             value = function(output, target)
         else:
-            value = _mean_inside(function, output, target, lengths, what)
+            value = _inside(function, output, target, lengths, what, over)
     if value.shape != output.shape[:1]:
         raise ShapeError(
             f"{what} gave {value.spec} for an output {output.spec} and a target {target.spec}; it must give "
@@ -306,9 +319,9 @@ def _checked(function: Function, output: Expr, target: Expr, what: str, run: nn.
     return cast(value, output.dtype)
 
 
-def _mean_inside(function: Function, output: Expr, target: Expr, lengths: Expr, what: str) -> Expr:
-    """The mean over the steps of each sequence, with every step a sample of its own; none behind the end
-    counts, whatever stands there."""
+def _inside(function: Function, output: Expr, target: Expr, lengths: Expr, what: str, over: str) -> Expr:
+    """The mean, or the sum, over the steps of each sequence, with every step a sample of its own; none behind
+    the end counts, whatever stands there."""
     batch, steps = output.shape[:2]
     value = function(*(reshape(x, (batch * steps, *x.shape[2:])) for x in (output, target)))
     if value.shape != (batch * steps,):
@@ -317,7 +330,7 @@ def _mean_inside(function: Function, output: Expr, target: Expr, lengths: Expr, 
             "for each row of the output"
         )
     value = where(there(lengths, steps), reshape(cast(value, output.dtype), (batch, steps)), 0)
-    return total(value, 1) / cast(lengths, output.dtype)
+    return total(value, 1) if over == "sum" else total(value, 1) / cast(lengths, output.dtype)
 
 
 def _gradients(
