@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.workloads import Workload
+from bench.workloads import Recurrence, Workload
 from chainrule import ops
 from chainrule.executors import Program, epoch
 
@@ -27,11 +27,22 @@ class Product:
 
 def products(w: Workload) -> list[Product]:
     """Of one step: every layer's output and weight gradient, and the gradients of all inputs but the data."""
+    if isinstance(w, Recurrence):
+        return _recurrent(w)
     found = []
     for layer, (m, n) in enumerate(zip(w.sizes, w.sizes[1:], strict=False)):
         found += [Product("forward", w.batch, m, n), Product("weights", m, w.batch, n)]
         if layer:
             found.append(Product("inputs", w.batch, n, m))
+    return found
+
+
+def _recurrent(w: Recurrence) -> list[Product]:
+    """Of all steps together."""
+    units, rows = w.sizes[1], w.length * w.batch
+    found = [Product("inputs", rows, 4 * units, units)]
+    for inner in (w.width, units):
+        found += [Product("forward", rows, inner, 4 * units), Product("weights", inner, rows, 4 * units)]
     return found
 
 

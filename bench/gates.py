@@ -91,6 +91,7 @@ GATES = [
     _faster("one", "c", 1.9, 2.5),
     _faster("one", "d", 8, 15),
     _faster("one", "e", 1.12, 1.3),
+    _faster("one", "g", 1.3, 1.65),
     _faster("all", "a", 1.35, 1.6),
     _faster("all", "b", 1.3, 1.5),
     _faster("all", "e", 1.25, 1.4),

@@ -62,6 +62,38 @@ class Workload:
         return f"{net} {self.activation}{extra}, batch {self.batch}, {loss}, {self.optimizer}"
 
 
+@dataclass(frozen=True)
+class Recurrence(Workload):
+    """An LSTM over the rows of an image, sizes[1] units wide; a dense layer on its last state."""
+
+    length: int = 28
+
+    @property
+    def width(self) -> int:
+        """Numbers a step."""
+        return self.sizes[0] // self.length
+
+    def weights(self) -> list[tuple[Array, Array]]:
+        """W (numbers a step, 4·units), U (units, 4·units), gates i, f, g, o side by side, and W (units,
+        n_out); all from the range in which PyTorch draws them. b of zeros beside each, of U none."""
+        generator, units = np.random.default_rng(self.seed), self.sizes[1]
+        shapes = (self.width, 4 * units), (units, 4 * units), (units, self.sizes[2])
+        limit = np.float32(1 / math.sqrt(units))
+        drawn = [(2 * generator.random(s, dtype=np.float32) - 1) * limit for s in shapes]
+        return [(W, np.zeros(0 if i == 1 else W.shape[1], np.float32)) for i, W in enumerate(drawn)]
+
+    def __str__(self) -> str:
+        return (
+            f"LSTM of {self.sizes[1]} over {self.length} steps of {self.width}, dense {self.sizes[2]}, batch "
+            f"{self.batch}, {self.loss.replace('_', ' ')}, {self.optimizer}"
+        )
+
+
+def perceptron(w: Workload) -> bool:
+    """Whether a workload is one of dense layers."""
+    return type(w) is Workload
+
+
 WORKLOADS = {
     "a": Workload((784, 225, 144, 10), 100, 6000),
     "b": Workload((784, 512, 512, 10), 128, 6400),
@@ -71,6 +103,7 @@ WORKLOADS = {
     "d": Workload((2, 8, 8, 2), 10, 1000, optimizer="sgd"),
     "d+adam": Workload((2, 8, 8, 2), 10, 1000),
     "e": Workload((100, 256, 256, 1), 256, 5120, activation="tanh", loss="squared_error"),
+    "g": Recurrence((784, 128, 10), 128, 2560),
 }
 QUICK = ("a", "d", "e")
 PREDICTED = ("a", "b")

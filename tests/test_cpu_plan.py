@@ -250,7 +250,7 @@ def test_every_primitive_is_planned_and_written(lanes: int) -> None:
     twice = Graph((x,), (x + x, x * x))
     for nodes in ([x], [ops.constant(np.arange(3.0), "float32")], list(ops.call(twice, x))):
         assert "store" in ir(function_plan(nodes, [x], 2), lanes)
-    assert done | {"input", "constant", "call", "item"} == set(PRIMITIVES)
+    assert done | {"input", "constant", "call", "item", "scan"} == set(PRIMITIVES)
 
 
 # ------------------------------------------------------------------ identity

@@ -67,6 +67,11 @@ CASES = [
     Case("embedding", nn.Embedding(7, 3), ((5, 2), 7), (5, 2, 3)),
     Case("columns", nn.Columns(((9, 3), (7, 2))), {"x": (5, 4), "codes": ((5, 2), 7)}, (5, 9)),
     Case("columns_of_codes", nn.Columns(((9, 3),)), ((5, 1), 9), (5, 3)),
+    Case("elman", nn.Elman(3), (2, 4, 3), (2, 3)),
+    Case("elman_relu", nn.Elman(3, sequences=True, reverse=True, activation="relu"), (2, 4, 3), (2, 4, 3)),
+    Case("gru", nn.GRU(3), (2, 3, 2), (2, 3)),
+    Case("lstm", nn.LSTM(2, sequences=True), (2, 3, 2), (2, 3, 2)),
+    Case("bidirectional", nn.Bidirectional(nn.LSTM(2)), (2, 3, 2), (2, 4)),
     Case("flatten", nn.Flatten(), (5, 2, 3), (5, 6)),
     Case("reshape", nn.Reshape((3, 2, 1)), (5, 2, 3), (5, 3, 2, 1)),
     Case("rescale", nn.Rescale(2.0, -1.0), (5, 4), (5, 4)),
@@ -183,7 +188,7 @@ def test_shapes_and_dtypes(case, training, dtype):
     assert shapes == case.output
     floats = [n for n in toposort([*entries(y), *run.updates.values()]) if n.outputs[0].dtype.kind == "f"]
     if case.name != "flatten":
-        assert {n.dtype.name for n in floats} == {dtype}, "never a silent float64"
+        assert {n.outputs[0].dtype.name for n in floats} == {dtype}, "never a silent float64"
     for path, parameter in run.parameters.items():
         first = parameter.initial(3)
         assert (first.shape, first.dtype) == (parameter.spec.shape, np.dtype(dtype))

@@ -16,8 +16,9 @@ from chainrule.ops.functions import FUNCTIONS
 from chainrule.ops.samples import SAMPLES
 from chainrule.testing import check_gradients, compare_executors
 
-STRUCTURAL = {"input", "constant", "item", "call"}
-"""Primitives that stand for the graph itself: values given, known, one of several outputs, a subgraph."""
+STRUCTURAL = {"input", "constant", "item", "call", "scan"}
+"""Primitives that stand for the graph itself: values given, known, one of several outputs, a subgraph, a
+subgraph that is repeated (test_scan.py)."""
 
 CASES = [
     pytest.param(primitive, case, id=f"{primitive}-{i}")

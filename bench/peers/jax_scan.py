@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.accuracy_recipe import EPOCHS, NETWORK, TARGET, Digits, Trained, rate
 from bench.ready import Peer, Ready, in_blocks
-from bench.workloads import Array, Workload
+from bench.workloads import Array, Recurrence, Workload
 
 
 def initial(w: Workload) -> Any:
@@ -21,7 +21,7 @@ def initial(w: Workload) -> Any:
 
     parameters = []
     for weight, bias in w.weights():
-        layer = {"W": jnp.asarray(weight), "b": jnp.asarray(bias)}
+        layer = {"W": jnp.asarray(weight), "b": jnp.asarray(bias)}  # an empty b learns nothing
         if w.batch_norm:
             layer |= {"scale": jnp.ones(len(bias)), "offset": jnp.zeros(len(bias))}
         parameters.append(layer)
@@ -37,6 +37,9 @@ def forward(w: Workload, θ: Any, running: Any, x: Any, key: Any = None) -> tupl
     import jax
     import jax.numpy as jnp
 
+    if isinstance(w, Recurrence):
+        h = recurrent(w, θ, x)
+        return h @ θ[-1]["W"] + θ[-1]["b"], []
     h, following = x, []
     for i, layer in enumerate(θ[:-1]):
         h = h @ layer["W"] + layer["b"]
@@ -49,6 +52,23 @@ def forward(w: Workload, θ: Any, running: Any, x: Any, key: Any = None) -> tupl
             key, now = jax.random.split(key)
             h = jnp.where(jax.random.bernoulli(now, 1 - w.dropout, h.shape), h / (1 - w.dropout), 0)
     return h @ θ[-1]["W"] + θ[-1]["b"], following
+
+
+def recurrent(w: Recurrence, θ: Any, x: Any) -> Any:
+    """The last state of an LSTM; the inputs of all steps are projected before the scan."""
+    import jax
+    import jax.numpy as jnp
+
+    rows = x.reshape(-1, w.length, w.width).swapaxes(0, 1)
+    zero = jnp.zeros((len(x), w.sizes[1]), x.dtype)
+
+    def step(state: Any, z: Any) -> Any:
+        h, c = state
+        i, f, g, o = jnp.split(z + h @ θ[1]["W"], 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+    return jax.lax.scan(step, (zero, zero), rows @ θ[0]["W"] + θ[0]["b"])[0][0]
 
 
 def mean_loss(w: Workload, θ: Any, running: Any, x: Any, y: Any, key: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.peers.jax_scan import ONE_CORE
 from bench.ready import EPSILON, Peer, Ready, in_blocks
-from bench.workloads import Array, Workload
+from bench.workloads import Array, Workload, perceptron
 
 
 def network(w: Workload) -> Any:
@@ -65,5 +65,11 @@ SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 KERAS = Peer(
-    "Keras 3 on JAX", "keras", ("keras",), ready, one_core={**ONE_CORE, **SETTINGS}, all_cores=SETTINGS
+    "Keras 3 on JAX",
+    "keras",
+    ("keras",),
+    ready,
+    perceptron,
+    one_core={**ONE_CORE, **SETTINGS},
+    all_cores=SETTINGS,
 )

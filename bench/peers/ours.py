@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.accuracy_recipe import EPOCHS, NETWORK, RATE, TARGET, Digits, Trained
 from bench.ready import Peer, Ready
-from bench.workloads import Array, Workload
+from bench.workloads import Array, Recurrence, Workload
 
 
 def chosen() -> str:
@@ -36,11 +36,22 @@ def network(w: Workload, dtype: str = "float32") -> Any:
     return net
 
 
+def recurrent(w: Recurrence) -> Any:
+    import chainrule as cr
+
+    net = cr.Network(cr.nn.LSTM(w.sizes[1]), cr.nn.Dense(w.sizes[2])).build(w.length, w.width)
+    (net["lstm_0/W"], net["lstm_0/b"]), (net["lstm_0/U"], _), (net["dense_0/W"], net["dense_0/b"]) = (
+        w.weights()
+    )
+    return net
+
+
 def ready(w: Workload, executor: str | None = None) -> Ready:
     import chainrule as cr
 
     executor = executor or chosen()
-    net, (x, y) = network(w), w.data()
+    net, (x, y) = recurrent(w) if isinstance(w, Recurrence) else network(w), w.data()
+    x = x.reshape(-1, w.length, w.width) if isinstance(w, Recurrence) else x
     options: dict[str, Any] = {
         "loss": cr.losses.CrossEntropy() if w.loss == "cross_entropy" else cr.losses.MeanSquaredError(),
         "optimizer": w.optimizer,

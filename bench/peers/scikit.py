@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from bench.ready import EPSILON, Peer, Ready
-from bench.workloads import Array, Workload
+from bench.workloads import Array, Workload, perceptron
 
 
 def comparable(w: Workload) -> bool:
@@ -56,6 +56,6 @@ SCIKIT = Peer(
     "scikit-learn",
     ("sklearn.neural_network",),
     ready,
-    takes=lambda w: not w.dropout and not w.batch_norm,
+    takes=lambda w: perceptron(w) and not w.dropout and not w.batch_norm,
     comparable=comparable,
 )

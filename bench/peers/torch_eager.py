@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.accuracy_recipe import EPOCHS, NETWORK, TARGET, Digits, Trained, rate
 from bench.ready import Peer, Ready, in_blocks, threads
-from bench.workloads import Array, Workload
+from bench.workloads import Array, Recurrence, Workload, perceptron
 
 
 def network(w: Workload) -> tuple[Any, Any]:
@@ -35,6 +35,32 @@ def network(w: Workload) -> tuple[Any, Any]:
     return model, kind(model.parameters(), lr=w.learning_rate, fused=True)
 
 
+def recurrent(w: Recurrence) -> tuple[Any, Any]:
+    """The same for an LSTM; of its two biases, which do the same, one is trained."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(threads())
+    (W, b), (U, _), (head, last) = w.weights()
+    lstm, linear = nn.LSTM(w.width, w.sizes[1], batch_first=True), nn.Linear(*head.shape)
+    parameters = [*lstm.parameters(), *linear.parameters()]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, (W.T, U.T, b, 0 * b, head.T, last), strict=True):
+            parameter.copy_(torch.from_numpy(value))
+    lstm.bias_hh_l0.requires_grad_(False)
+
+    class Rows(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.linear = lstm, linear
+
+        def forward(self, x: Any) -> Any:
+            return self.linear(self.lstm(x.view(-1, w.length, w.width))[0][:, -1])
+
+    trained = [p for p in parameters if p.requires_grad]
+    return Rows(), torch.optim.Adam(trained, lr=w.learning_rate, fused=True)
+
+
 def predictor(model: Any) -> Any:
     import torch
 
@@ -55,7 +81,7 @@ def ready(w: Workload, compiled: bool = False) -> Ready:
 
     x, y = (torch.from_numpy(a) for a in w.data())
     y = y.long() if w.loss == "cross_entropy" else y
-    model, optimizer = network(w)
+    model, optimizer = recurrent(w) if isinstance(w, Recurrence) else network(w)
     loss = nn.CrossEntropyLoss() if w.loss == "cross_entropy" else nn.MSELoss()
 
     def forward(x: Any, y: Any) -> Any:
@@ -112,5 +138,11 @@ def accuracy(digits: Digits, seed: int) -> Trained:
 ACTIVE = {"OMP_WAIT_POLICY": "active"}  # its threads spin between operators: faster, where cores are free
 EAGER = Peer("PyTorch eager, fused", "torch", ("torch",), ready, all_cores=ACTIVE, accuracy=accuracy)
 COMPILED = Peer(
-    "torch.compile", "torch", ("torch",), partial(ready, compiled=True), all_cores=ACTIVE, optional=True
+    "torch.compile",
+    "torch",
+    ("torch",),
+    partial(ready, compiled=True),
+    perceptron,
+    all_cores=ACTIVE,
+    optional=True,
 )

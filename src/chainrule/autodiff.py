@@ -9,7 +9,9 @@ from chainrule.errors import ConfigError, DTypeError, ShapeError
 from chainrule.graph.expr import CALL, ITEM, Expr, Graph, call, constant, input, item, toposort
 from chainrule.graph.origin import scope
 from chainrule.ops.elementwise import full_like, zeros_like
+from chainrule.ops.repetition import SCAN
 from chainrule.ops.shape import broadcast, reshape, stack
+from chainrule.ops.through_time import scan_vjp
 from chainrule.spec import is_float
 
 __all__ = ["gradient", "hessian", "hvp", "jacobian", "jvp", "path_count", "value_and_gradient", "vjp"]
@@ -74,6 +76,8 @@ def _rule(node: Expr, adjoint: dict[int, Expr]) -> list[tuple[Expr, int, Expr | 
     """What a node sends back: (input, output index of that input, cotangent)."""
     if node.primitive is ITEM:
         return [(node.inputs[0], node.meta["index"], adjoint[0])]
+    if node.primitive is SCAN:
+        return [(x, 0, gx) for x, gx in zip(node.inputs, scan_vjp(adjoint, node, vjp), strict=True)]
     g = adjoint[0] if len(node.outputs) == 1 else _complete(node, adjoint)
     if node.primitive is CALL:
         return [(x, 0, gx) for x, gx in zip(node.inputs, _call_vjp(g, node), strict=True)]

@@ -10,6 +10,7 @@ from chainrule.graph.expr import CALL, Expr, toposort
 from chainrule.nn import Sequential, Step
 from chainrule.ops.convolution import CONV
 from chainrule.ops.linalg import MATMUL
+from chainrule.ops.repetition import SCAN
 from chainrule.svg.markup import Markup, element, escape
 from chainrule.train.objective import Model
 
@@ -23,14 +24,20 @@ def count_multiply_adds(y: Expr) -> int:
     >>> count_multiply_adds(ops.input("x", (1, 784)) @ ops.input("W", (784, 225)))
     176400
     """
+    return _multiply_adds([y])
+
+
+def _multiply_adds(outputs: Sequence[Expr]) -> int:
     found = 0
-    for node in toposort([y]):
+    for node in toposort(outputs):
         if node.primitive is MATMUL:
             found += node.size * node.inputs[0].shape[-1]
         elif node.primitive is CONV:
             found += node.size * math.prod(node.inputs[1].shape[:-1])
         elif node.primitive is CALL:
-            found += sum(count_multiply_adds(z) for z in node.meta["graph"].outputs)
+            found += _multiply_adds(node.meta["graph"].outputs)
+        elif node.primitive is SCAN:
+            found += node.meta["steps"] * _multiply_adds(node.meta["body"].outputs)
     return found
 
 

@@ -48,6 +48,29 @@ def deep(x, p, training):
     return fn.log_softmax(fn.linear(h, p["dense_1/W"].T, p["dense_1/b"]), -1)
 
 
+def recurrent(kind, sequences=False, **options):
+    """PyTorch's layer with our parameters: its second bias is the c of a GRU, else 0."""
+
+    def weights(p, way):
+        units, width = p[f"{way}U"].shape
+        second = torch.zeros(width, dtype=torch.float64)
+        if f"{way}c" in p:
+            second = torch.cat([second[: 2 * units], p[f"{way}c"]])
+        return [p[f"{way}W"].T, p[f"{way}U"].T, p[f"{way}b"], second]
+
+    def function(x, p, training):
+        ways = ("forward/", "backward/") if "bidirectional" in options else ("",)
+        units = p[f"{ways[0]}U"].shape[0]
+        layer = kind(x.shape[-1], units, batch_first=True, dtype=torch.float64, **options)
+        names = [name for name, _ in layer.named_parameters()]
+        given = dict(zip(names, [w for way in ways for w in weights(p, way)], strict=True))
+        every, last = torch.func.functional_call(layer, given, (x,))
+        last = last[0] if isinstance(last, tuple) else last
+        return every if sequences else torch.cat(list(last), -1)
+
+    return function
+
+
 DEEP = nn.sequential(
     nn.Dense(6), nn.BatchNorm(), ops.relu, nn.Residual(nn.sequential(nn.Dense(6), ops.tanh)), nn.LayerNorm(),
     nn.Dense(3), ops.log_softmax,
@@ -112,6 +135,20 @@ PAIRS = {
     "columns": (
         nn.Columns(((7, 3),)), ((5, 1), 7),
         lambda x, p, training: fn.embedding(x[:, 0], p["code_0/W"]),
+    ),
+    "elman": (nn.Elman(3), (4, 5, 2), recurrent(torch.nn.RNN)),
+    "elman_relu": (
+        nn.Elman(3, sequences=True, activation="relu"), (4, 5, 2),
+        recurrent(torch.nn.RNN, sequences=True, nonlinearity="relu"),
+    ),
+    "gru": (nn.GRU(3), (4, 5, 2), recurrent(torch.nn.GRU)),
+    "lstm": (nn.LSTM(3, sequences=True), (4, 5, 2), recurrent(torch.nn.LSTM, sequences=True)),
+    "bidirectional": (
+        nn.Bidirectional(nn.LSTM(3, sequences=True)), (4, 5, 2),
+        recurrent(torch.nn.LSTM, sequences=True, bidirectional=True),
+    ),
+    "bidirectional_last": (
+        nn.Bidirectional(nn.GRU(3)), (4, 5, 2), recurrent(torch.nn.GRU, bidirectional=True),
     ),
     "flatten": (nn.Flatten(), (5, 2, 3), lambda x, p, training: torch.flatten(x, 1)),
     "reshape": (nn.Reshape((3, 2, 1)), (5, 2, 3), lambda x, p, training: torch.reshape(x, (5, 3, 2, 1))),

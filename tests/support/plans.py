@@ -82,6 +82,12 @@ def _embedding() -> str:
     return _text(objective(*steps, x=words, y=y, loss=losses.CrossEntropy()).training(64), 2)
 
 
+def _lstm() -> str:
+    x, y = np.zeros((1, 28, 28), np.float32), np.zeros(1, np.int64)
+    made = objective(nn.LSTM(128), nn.Dense(10), x=x, y=y, loss=losses.CrossEntropy())
+    return _text(made.training(128), 2)
+
+
 def _one_row() -> str:
     model = relu_network().model
     x = model.batch_inputs(1)
@@ -97,6 +103,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "layer_norm_float64": _layer_norm,
     "embedding": _embedding,
     "clip_norm": lambda: _text(relu_network(optim.Adam(clip_norm=1.0)).training(100), 2),
+    "lstm": _lstm,
     "predict_one_row": _one_row,
 }
 """By the name of the file, without its ending: what writes the text anew."""

@@ -11,6 +11,7 @@ from chainrule.ops.convolution import CONV
 from chainrule.ops.elementwise import ELEMENTWISE
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.random import RANDOM_BITS
+from chainrule.ops.repetition import SCAN
 from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE
 from chainrule.ops.sliding import WINDOWS
 
@@ -48,8 +49,12 @@ def work_of(outputs: Iterable[Expr]) -> Work:
     True
     """
     nodes, flops, elements, bits, unrolled = 0, 0, 0, 0, 0
+    scans: list[tuple[Work, int]] = []
     for node in toposort(outputs):
         if node.primitive in _FREE:
+            continue
+        if node.primitive is SCAN:
+            scans.append((work_of(node.meta["body"].outputs), node.meta["steps"]))
             continue
         nodes += 1
         size = sum(s.size for s in node.outputs)
@@ -67,7 +72,11 @@ def work_of(outputs: Iterable[Expr]) -> Work:
         sum(n * cost[i] for n, cost in zip(counts, (_NODE, _FLOP, _ELEMENT, _BIT), strict=True))
         for i in (0, 1)
     )
-    return Work(reference, cpu, _PROGRAM + _COMPILED * nodes + _UNROLLED * unrolled)
+    compile = _COMPILED * nodes + _UNROLLED * unrolled
+    for body, steps in scans:
+        reference, cpu = reference + steps * body.reference, cpu + steps * body.cpu
+        compile += body.compile - _PROGRAM
+    return Work(reference, cpu, _PROGRAM + compile)
 
 
 def _terms(node: Expr) -> int:

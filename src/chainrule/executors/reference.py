@@ -10,9 +10,10 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, ConfigError, ShapeError
 from chainrule.executors.program import Array, Function, Program, State
-from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, toposort
+from chainrule.graph.expr import CONSTANT, INPUT, ITEM, Expr, toposort
 from chainrule.graph.origin import locate
 from chainrule.ops.elementwise import STOP_GRADIENT, WHERE
+from chainrule.ops.repetition import run_subgraph
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE
 from chainrule.ops.sliding import WINDOWS
 
@@ -122,22 +123,12 @@ def _operands(node: Expr) -> tuple[Expr, ...]:
 
 
 def _function(node: Expr) -> Callable[..., Any]:
-    if node.primitive is CALL:
-        body = node.meta["graph"]
-        return functools.partial(_call_graph, Walk(body.outputs, body.inputs))
+    if (body := node.meta.get("graph", node.meta.get("body"))) is not None:
+        return functools.partial(run_subgraph, node, Walk(body.outputs, body.inputs))
     function = node.primitive.reference
     if function is None:
         raise ConfigError(f"{node.primitive.name} has no reference")
     return functools.partial(function, **node.meta) if node.meta else function
-
-
-def _call_graph(body: Walk, *arrays: Array) -> Any:
-    """The caller may write over what it gets: an output that is an input, a constant or a view is copied."""
-    found = body(*arrays)
-    for i, v in enumerate(found):
-        if v.base is not None or not v.flags.writeable or any(v is a for a in (*arrays, *found[:i])):
-            found[i] = np.array(v)
-    return found[0] if len(found) == 1 else tuple(found)
 
 
 def evaluate(outputs: Sequence[Expr], given: Mapping[Expr, Any]) -> list[Array]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ConfigError
-from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM, Expr, rebuild, toposort
+from chainrule.graph.expr import INPUT, Expr, toposort
 from chainrule.graph.origin import Origin
 from chainrule.graph.primitive import Primitive
-from chainrule.passes import optimize
+from chainrule.passes import inlined, optimize, unrolled_scans
 from chainrule.spec import DType
 
 __all__ = ["Node", "Size", "Traced", "trace_rows", "unknown_rows"]
@@ -77,7 +77,7 @@ def trace_rows(trace: Callable[[int], Traced]) -> tuple[dict[str, Node], dict[st
     '2*batch'
     """
     traces = [trace(n) for n in ROWS]
-    flat = [optimize(_inlined(list(outputs.values()))) for _, outputs in traces]
+    flat = [optimize(inlined(unrolled_scans(inlined(list(outputs.values()))))) for _, outputs in traces]
     orders = [toposort(outputs) for outputs in flat]
     if len({len(order) for order in orders}) > 1:
         raise _differs(Origin())
@@ -159,28 +159,3 @@ def _differs(origin: Origin) -> ConfigError:
         f"the network computes something else for another number of rows{place}, so no file can hold it for "
         "all of them; a layer may use the batch size only in shapes and as a number"
     )
-
-
-# ------------------------------------------------------------------ subgraphs
-
-
-def _inlined(outputs: Sequence[Expr]) -> list[Expr]:
-    """The same graph with the bodies of CALL in the place of the calls."""
-    return _copied(outputs, {})
-
-
-def _copied(outputs: Sequence[Expr], image: dict[Expr, Expr]) -> list[Expr]:
-    bodies: dict[Expr, list[Expr]] = {}
-    for node in toposort(outputs):
-        if node in image or node.primitive in (INPUT, CONSTANT):
-            image.setdefault(node, node)
-        elif node.primitive is CALL:
-            body = node.meta["graph"]
-            given = {x: image[y] for x, y in zip(body.inputs, node.inputs, strict=True)}
-            bodies[node] = _copied(body.outputs, given)
-            image[node] = bodies[node][0] if len(node.outputs) == 1 else node
-        elif node.primitive is ITEM:
-            image[node] = bodies[node.inputs[0]][node.meta["index"]]
-        else:
-            image[node] = rebuild(node, tuple(image[x] for x in node.inputs))
-    return [image[y] for y in outputs]

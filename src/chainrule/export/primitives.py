@@ -19,6 +19,7 @@ from chainrule.export.emit import Emitter
 from chainrule.graph.expr import CALL, CONSTANT, INPUT, ITEM
 from chainrule.graph.primitive import Primitive
 from chainrule.ops import convert, convolution, elementwise, index, linalg, random, reduce, shape, sliding
+from chainrule.ops.repetition import SCAN
 from chainrule.spec import DTYPES, DType
 
 __all__ = ["HOW", "NOT_IN_A_FILE", "expm1"]
@@ -282,6 +283,7 @@ HOW: dict[Primitive, Rule] = {
 NOT_IN_A_FILE: dict[Primitive, str] = {
     INPUT: "an input of the file, or a weight that lies in it",
     CALL: "its body is written in its place",
+    SCAN: "its body is written once for every step",
     ITEM: "its body is written in its place",
     random.RANDOM_BITS: "a file gives the same output for the same input: prediction draws no random numbers",
 }

@@ -10,6 +10,9 @@ BatchNorm      ``scale``, ``offset``,                 ``weight``, ``bias``,
                ``mean``, ``variance``                 ``running_mean``, ``running_var``
 LayerNorm      ``scale``, ``offset``                  ``weight``, ``bias``
 PReLU          ``slope`` (n,) or ()                   ``weight`` (n,) or (1,)
+Elman, LSTM    ``W``, ``U`` (in, out), ``b``          ``weight_ih_l0``, ``weight_hh_l0`` (out, in),
+                                                      ``bias_ih_l0`` + ``bias_hh_l0``
+GRU            the same, ``c``                        the same; ``c`` is the last third of ``bias_hh_l0``
 =============  =====================================  =====================================
 
 An unnamed layer has its position in ``torch.nn.Sequential`` as its name ("0.weight"), a named one its own
@@ -29,6 +32,7 @@ import numpy as np
 
 from chainrule import nn
 from chainrule.errors import ConfigError, DTypeError, ShapeError, nearest
+from chainrule.export.torch_recurrent import one_bias, recurrent_name, two_biases
 from chainrule.nn.layer import step_name
 from chainrule.storage import read_public_tensors, write_tensors
 from chainrule.train.objective import Model
@@ -73,6 +77,7 @@ def to_torch_state(net: _Stateful, path: str | os.PathLike[str] | None = None) -
         found[theirs] = _turned(state[ours], _built(net), ours)
         if theirs.endswith(".running_var") or theirs == "running_var":
             found[f"{theirs.removesuffix('running_var')}{_COUNTER}"] = np.zeros((), np.int64)
+    found = two_biases(found)
     if path is not None:
         write_tensors(path, found, {"kind": "torch_state"})
     return found
@@ -103,7 +108,7 @@ def load_torch_state(
     """
     model = _built(net)
     given = dict(state) if isinstance(state, Mapping) else read_public_tensors(state)
-    given = {name: v for name, v in given.items() if not name.endswith(_COUNTER)}
+    given = one_bias({name: v for name, v in given.items() if not name.endswith(_COUNTER)}, _array)
     wanted = _mapped(_names(net), mapping or {})
     _check_names(net, wanted, given)
     found = {ours: _array(theirs, given[theirs]) for ours, theirs in wanted.items()}
@@ -134,7 +139,7 @@ def _turned(value: Array, model: Model, name: str, *, back: bool = False) -> Arr
     declared = model.parameters.get(name)
     if declared is None:
         return value
-    if name.rpartition("/")[2] == "W" and declared.role == "weight" and value.ndim >= 2:
+    if name.rpartition("/")[2] in ("W", "U") and declared.role == "weight" and value.ndim >= 2:
         n = value.ndim - 2
         order = (*range(2, n + 2), 1, 0) if back else (n + 1, n, *range(n))
         return np.ascontiguousarray(value.transpose(order))
@@ -167,6 +172,10 @@ def _names(net: _Stateful) -> dict[str, str]:
     shared = dict(_shared(net.layer))
     found = {}
     for name in net.state:
+        recurrent = recurrent_name(name, net.state)
+        if recurrent is not None:
+            found[name] = ".".join([*_modules(net.layer, recurrent[0], shared), recurrent[1]])
+            continue
         *path, leaf = name.split("/")
         found[name] = ".".join([*_modules(net.layer, path, shared), _LEAVES.get(leaf, leaf)])
     return found

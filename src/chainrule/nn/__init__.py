@@ -20,6 +20,7 @@ from chainrule.nn.embedding import Embedding
 from chainrule.nn.init import (
     INITS,
     Constant,
+    ConstantParts,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
@@ -38,23 +39,29 @@ from chainrule.nn.noise import Dropout, GaussianNoise, HideCells
 from chainrule.nn.norm import BatchNorm, LayerNorm
 from chainrule.nn.parts import exchanged, part
 from chainrule.nn.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from chainrule.nn.recurrent import GRU, LSTM, Bidirectional, Elman
 from chainrule.nn.run import Buffer, Parameter, Role, Run, trace
 from chainrule.nn.sequence import EncoderDecoder, SequenceStack
 
 __all__ = [
+    "GRU",
     "INITS",
     "LAYERS",
+    "LSTM",
     "AveragePool",
     "BatchNorm",
+    "Bidirectional",
     "Buffer",
     "Columns",
     "Constant",
+    "ConstantParts",
     "Conv1D",
     "Conv2D",
     "ConvTranspose1D",
     "ConvTranspose2D",
     "Dense",
     "Dropout",
+    "Elman",
     "Embedding",
     "EncoderDecoder",
     "Flatten",
@@ -105,11 +112,11 @@ __all__ = [
 LAYERS: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
-        AveragePool, BatchNorm, Columns, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, Dense, Dropout,
-        Embedding, EncoderDecoder, Flatten, GaussianNoise, GaussianSample, GlobalAveragePool, GlobalMaxPool,
-        HideCells, LayerNorm, MaskedDense, MaxPool, Maxout, MultiHeadAttention, PReLU, Parallel,
-        PositionalEncoding, Rescale, Reshape, Residual, SequenceStack, Sequential, Shared, TiedDense,
-        TransformerBlock,
+        AveragePool, BatchNorm, Bidirectional, Columns, Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D,
+        Dense, Dropout, Elman, Embedding, EncoderDecoder, Flatten, GRU, GaussianNoise, GaussianSample,
+        GlobalAveragePool, GlobalMaxPool, HideCells, LSTM, LayerNorm, MaskedDense, MaxPool, Maxout,
+        MultiHeadAttention, PReLU, Parallel, PositionalEncoding, Rescale, Reshape, Residual, SequenceStack,
+        Sequential, Shared, TiedDense, TransformerBlock,
     )
 }  # fmt: skip
 """Every layer by the name under which a model file knows it: the closed table from which files are read."""

@@ -128,13 +128,13 @@ class Parallel(Layer):
 
     def __call__(self, x: Any, run: Run) -> Any:
         names = [name for name, _ in self.branches]
-        if isinstance(x, Mapping) and (odd := set(x) ^ set(names)):
+        given = {n for n in x if not _counts(n, x)} if isinstance(x, Mapping) else set(names)
+        if odd := given ^ set(names):
             name = min(odd)
-            lacking = "branch" if name in x else "input"
-            raise ConfigError(
-                f"Parallel: there is no {lacking} {name!r}; {nearest(name, names if name in x else x)}"
-            )
-        found = {n: run.apply(n, step, x[n] if isinstance(x, Mapping) else x) for n, step in self.branches}
+            lacking = "branch" if name in given else "input"
+            known = names if name in given else given
+            raise ConfigError(f"Parallel: there is no {lacking} {name!r}; {nearest(name, known)}")
+        found = {n: run.apply(n, step, _entry(x, n)) for n, step in self.branches}
         return found if self.join == "dict" else self._joined({n: single(self, y) for n, y in found.items()})
 
     def _joined(self, found: dict[str, Expr]) -> Expr:
@@ -146,6 +146,19 @@ class Parallel(Layer):
                 f"Parallel: outputs {shapes} do not fit for {self.join!r}; nn.Flatten() may help"
             )
         return functools.reduce(operator.add, ys) if whole else concat(ys, -1)
+
+
+def _counts(name: str, x: Mapping[str, Any]) -> bool:
+    """Whether an entry holds the lengths of another."""
+    return name.endswith("/lengths") and name.removesuffix("/lengths") in x
+
+
+def _entry(x: Any, name: str) -> Any:
+    """What a branch is given: its own entry, with lengths where it has some."""
+    if not isinstance(x, Mapping):
+        return x
+    lengths = x.get(f"{name}/lengths")
+    return x[name] if lengths is None else {"x": x[name], "x/lengths": lengths}
 
 
 def parallel(*, join: str = "concat", **branches: Step) -> Parallel:

@@ -33,6 +33,7 @@ from chainrule.spec import Shape
 __all__ = [
     "INITS",
     "Constant",
+    "ConstantParts",
     "Fan",
     "GlorotNormal",
     "GlorotUniform",
@@ -135,6 +136,32 @@ class Constant(Init):
 
     def sample(self, name: str, seed: int, shape: Shape, fan: Fan, dtype: np.dtype) -> Array:
         return np.full(shape, self.value, dtype)
+
+
+@dataclass(frozen=True)
+class ConstantParts(Init):
+    """Equal parts along the last axis, each filled with a number of its own: the biases of gates.
+
+    >>> ConstantParts((0.0, 1.0)).sample("b", 0, (4,), (4, 4), np.dtype("float32")).tolist()
+    [0.0, 0.0, 1.0, 1.0]
+    """
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        numbers = isinstance(self.values, tuple) and all(
+            isinstance(v, int | float) and math.isfinite(v) for v in self.values
+        )
+        if not numbers or not self.values:
+            raise ConfigError(f"ConstantParts: values must be a tuple of numbers, got {self.values!r}")
+
+    def sample(self, name: str, seed: int, shape: Shape, fan: Fan, dtype: np.dtype) -> Array:
+        if not shape or shape[-1] % len(self.values):
+            raise ShapeError(
+                f"ConstantParts: parameter {name!r} of shape {shape} has no {len(self.values)} equal parts"
+            )
+        part = np.repeat(np.array(self.values, dtype), shape[-1] // len(self.values))
+        return np.broadcast_to(part, shape).copy()
 
 
 @dataclass(frozen=True)
@@ -281,8 +308,8 @@ class Orthogonal(Init):
 INITS: dict[str, type[Init]] = {
     cls.__name__: cls
     for cls in (
-        Zeros, Constant, Normal, Uniform, GlorotUniform, GlorotNormal, HeNormal, HeUniform, LeCunNormal,
-        Orthogonal,
+        Zeros, Constant, ConstantParts, Normal, Uniform, GlorotUniform, GlorotNormal, HeNormal, HeUniform,
+        LeCunNormal, Orthogonal,
     )
 }  # fmt: skip
 """Every initialiser by the name under which a model file knows it."""

@@ -116,6 +116,8 @@ def single(owner: Step, x: Any) -> Expr:
     """The one array that most layers take."""
     if isinstance(x, Expr):
         return x
+    if isinstance(x, Mapping) and set(x) == {"x", "x/lengths"} and isinstance(x["x"], Expr):
+        return x["x"]  # one padded sequence; who needs its lengths finds them in the run
     if isinstance(x, Mapping):
         raise ConfigError(
             f"{_title(owner)} takes one array, got a dict of {sorted(x)}; bring them together first, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ from chainrule.graph.expr import Expr
 from chainrule.nn.fields import check_padding, check_per_axis
 from chainrule.nn.layer import Layer, floating, need_inner_axes
 from chainrule.nn.run import Run
-from chainrule.ops import average_pool, max_pool, mean, reshape
+from chainrule.ops import average_pool, cast, max_pool, mean, reshape, where
+from chainrule.ops import sum as total
 
 __all__ = ["AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"]
 
@@ -72,6 +74,8 @@ class AveragePool(_Windows):
 class GlobalAveragePool(Layer):
     """The mean over all places, in each channel.    x (batch, n…, channels) → y (batch, channels)
 
+    Of sequences of unequal length over those within.
+
     >>> from chainrule import nn, ops
     >>> nn.trace(GlobalAveragePool(), ops.input("x", (5, 7, 7, 8)), training=True)[0].shape
     (5, 8)
@@ -79,14 +83,19 @@ class GlobalAveragePool(Layer):
 
     def __call__(self, x: Any, run: Run) -> Expr:
         x = _inner(self, x, run)
-        return mean(x, range(1, x.ndim - 1))
+        inside = run.inside(x, self)
+        if run.lengths is None or inside is None:
+            return mean(x, range(1, x.ndim - 1))
+        found = total(where(_along(inside, x), x, 0), range(1, x.ndim - 1))
+        places = math.prod(x.shape[2:-1])
+        return found / reshape(cast(run.lengths, x.dtype) * places, (x.shape[0], 1))
 
 
 @dataclass(frozen=True)
 class GlobalMaxPool(Layer):
     """The largest element over all places, in each channel.    x (batch, n…, channels) → y (batch, channels)
 
-    Of tied elements the first receives the gradient.
+    Of sequences of unequal length over those within. Of tied elements the first receives the gradient.
 
     >>> from chainrule import nn, ops
     >>> nn.trace(GlobalMaxPool(), ops.input("x", (5, 30, 8)), training=True)[0].shape
@@ -95,7 +104,14 @@ class GlobalMaxPool(Layer):
 
     def __call__(self, x: Any, run: Run) -> Expr:
         x = _inner(self, x, run)
+        if (inside := run.inside(x, self)) is not None:
+            x = where(_along(inside, x), x, -math.inf)
         return reshape(max_pool(x, x.shape[1:-1]), (x.shape[0], x.shape[-1]))
+
+
+def _along(inside: Expr, x: Expr) -> Expr:
+    """(batch, steps) as x stands: (batch, steps, 1, …)."""
+    return reshape(inside, (*inside.shape, *(1 for _ in x.shape[2:])))
 
 
 def _inner(layer: Layer, x: Any, run: Run) -> Expr:

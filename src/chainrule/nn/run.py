@@ -15,12 +15,14 @@ from chainrule.graph.expr import Expr, input, scope
 from chainrule.nn.fields import check_name, check_path
 from chainrule.nn.init import Fan, Init
 from chainrule.nn.layer import Layer, Step, check_step, describe, floating
+from chainrule.nn.padded import there
 from chainrule.ops import RandomKey
 from chainrule.spec import Shape, Spec, as_dtype, as_shape, is_float
 
 __all__ = ["Buffer", "Parameter", "Role", "Run", "trace"]
 
 Array = npt.NDArray[Any]
+_LENGTHS = "/lengths"  # what the lengths of a padded sequence are called, after its own name
 Role = Literal["weight", "bias", "scale", "embedding"]
 """What a parameter is for: decay and penalties apply to weights and embeddings only."""
 
@@ -77,6 +79,8 @@ class Run:
                              time); entries of a dict are ``path/name``
     given                    every layer's input by the layer's path, where it is first used
     uses_batch_statistics    True where a batch of one row cannot be trained on
+    lengths                  of the sequences that the present branch is given, (batch,), or None where all
+                             are equally long
     """
 
     def __init__(
@@ -102,6 +106,9 @@ class Run:
         self.outputs: dict[str, Expr] = {}
         self.given: dict[str, Any] = {}
         self.uses_batch_statistics = False
+        self.lengths: Expr | None = None
+        self._steps = 0  # that they count
+        self._whole: tuple[Expr | None, int] = None, 0  # both, of the network's input
         self._path = ""
         self._given = ""  # the present layer's input, in words
         self._shared: list[str] = []
@@ -201,6 +208,41 @@ class Run:
                 )
             place = place.rpartition("/")[0]
 
+    # ------------------------------------------------------------------ sequences of unequal length
+
+    @contextlib.contextmanager
+    def within(self, x: Any) -> Iterator[None]:
+        """Inside, the lengths are those that x brings along, if it is a dict; else what they were."""
+        outer = self.lengths, self._steps
+        if isinstance(x, Mapping):
+            names = [n for n in x if not n.endswith(_LENGTHS)]
+            main = "x" if "x" in names else names[0] if len(names) == 1 else ""
+            self.lengths = x.get(f"{main}{_LENGTHS}")
+            self._steps = 0 if self.lengths is None else x[main].shape[1]
+        try:
+            yield
+        finally:
+            self.lengths, self._steps = outer
+
+    def inside(self, x: Expr, layer: Layer) -> Expr | None:
+        """Whether each step of x (batch, steps, …) lies within its sequence, (batch, steps); None where all
+        are equally long. ShapeError where a layer before has changed the number of steps."""
+        if self.lengths is None:
+            return None
+        steps = x.shape[1]
+        if steps != self._steps:
+            raise ShapeError(
+                f"{type(layer).__name__} sees {steps} steps, the lengths of its sequences count "
+                f"{self._steps}: a layer before it has changed their number; bring all to one length instead"
+            )
+        return there(self.lengths, steps)
+
+    def lengths_of(self, y: Expr) -> Expr | None:
+        """The lengths of an output (batch, steps, …) that has a value for every step of the network's input;
+        else None."""
+        lengths, steps = self._whole
+        return lengths if y.ndim > 2 and y.shape[1] == steps else None
+
     # ------------------------------------------------------------------ layers inside layers
 
     def apply(self, name: str, layer: Step, x: Any) -> Any:
@@ -212,7 +254,8 @@ class Run:
         with scope(path, operation=operation):
             self._path, self._given = path, describe(x)
             try:
-                y = self.call(layer, x)
+                with self.within(x):
+                    y = self.call(layer, x)
             finally:
                 self._path, self._given = outer
         entries = {path: y} if isinstance(y, Expr) else {f"{path}/{key}": node for key, node in y.items()}
@@ -309,7 +352,8 @@ def trace(
 ) -> tuple[Any, Run]:
     """The graph of a layer for an input, and the run that tells what the layer asked for.
 
-    x, and the output: a node, or a dict of nodes by name. Without ``known`` parameters are declared,
+    x, and the output: a node, or a dict of nodes by name; beside an array of padded sequences "x" may stand
+    "x/lengths", (batch,). Without ``known`` parameters are declared,
     with it they are found.
 
     >>> from chainrule import nn, ops
@@ -319,7 +363,9 @@ def trace(
     ((5, 3), {'dense_0/W': (4, 3), 'dense_0/b': (3,)})
     """
     run = Run(training=training, seed=seed, step=step, dtype=dtype, known=known, resting=resting)
-    return run.call(layer, x), run
+    with run.within(x):
+        run._whole = run.lengths, run._steps
+        return run.call(layer, x), run
 
 
 def _join(path: str, name: str) -> str:

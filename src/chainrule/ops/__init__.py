@@ -11,6 +11,7 @@ from chainrule.ops import (
     linalg,
     pooling,
     random,
+    recurrence,
     reduce,
     shape,
     sliding,
@@ -24,6 +25,7 @@ from chainrule.ops.index import *  # noqa: F403
 from chainrule.ops.linalg import *  # noqa: F403
 from chainrule.ops.pooling import *  # noqa: F403
 from chainrule.ops.random import *  # noqa: F403
+from chainrule.ops.recurrence import *  # noqa: F403
 from chainrule.ops.reduce import *  # noqa: F403
 from chainrule.ops.samples import SAMPLES
 from chainrule.ops.shape import *  # noqa: F403
@@ -31,8 +33,8 @@ from chainrule.ops.sliding import *  # noqa: F403
 
 __all__ = ["SAMPLES", "Expr", "call", "constant", "input", "item"]
 for _room in (
-    attending, convert, convolution, elementwise, functions, index, linalg, pooling, random, reduce, shape,
-    sliding,
+    attending, convert, convolution, elementwise, functions, index, linalg, pooling, random, recurrence,
+    reduce, shape, sliding,
 ):  # fmt: skip
     __all__ += _room.__all__
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from chainrule.graph.expr import Expr
 from chainrule.passes.common import merge_common
+from chainrule.passes.scans import settle_scans, unrolled_scans
 from chainrule.passes.simplify import simplify
+from chainrule.passes.subgraphs import inlined
 
-__all__ = ["merge_common", "optimize", "simplify"]
+__all__ = ["inlined", "merge_common", "optimize", "settle_scans", "simplify", "unrolled_scans"]
 
 
 def optimize(outputs: Sequence[Expr]) -> list[Expr]:
     """Every pass that each executor wants, in order."""
-    return merge_common(simplify(outputs))
+    return merge_common(simplify(settle_scans(outputs)))

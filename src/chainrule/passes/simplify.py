@@ -13,13 +13,14 @@ from chainrule.graph.origin import scope
 from chainrule.graph.primitive import Primitive
 from chainrule.ops.convert import CAST
 from chainrule.ops.elementwise import ADD, DIV, ELEMENTWISE, GUARD, MUL, NEG, SUB, WHERE
+from chainrule.ops.repetition import SCAN
 from chainrule.ops.shape import BROADCAST, RESHAPE, TRANSPOSE, broadcast, reshape, transpose
 from chainrule.passes.subgraphs import Subgraphs
 
 __all__ = ["simplify"]
 
 _FOLD_LIMIT = 4096  # elements: larger constants are computed, not stored
-_OPAQUE = frozenset({INPUT, CONSTANT, CALL, ITEM})
+_OPAQUE = frozenset({INPUT, CONSTANT, CALL, ITEM, SCAN})
 
 
 def simplify(outputs: Sequence[Expr]) -> list[Expr]:

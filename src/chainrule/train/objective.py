@@ -16,7 +16,8 @@ from chainrule.data import Vicinity
 from chainrule.errors import ConfigError, ShapeError, nearest
 from chainrule.executors import Array, Program
 from chainrule.graph.expr import Expr, input, scope
-from chainrule.ops import cast, full_like, guard, is_finite, where
+from chainrule.nn.padded import there
+from chainrule.ops import cast, full_like, guard, is_finite, reshape, where
 from chainrule.ops import sum as total
 from chainrule.spec import Spec
 from chainrule.train import curvature
@@ -24,7 +25,7 @@ from chainrule.train.callbacks import Watch
 from chainrule.train.once import Once, described
 from chainrule.train.vicinal import moved, vicinal
 
-__all__ = ["Model", "Objective"]
+__all__ = ["Model", "Objective", "over_steps"]
 
 Function = Callable[[Expr, Expr], Expr]
 SINGLE = "y"  # the name of the only output of a network that has one
@@ -118,10 +119,14 @@ class Objective:
         return {name: input(f"target/{name}", (batch, *s.shape), s.dtype) for name, s in self.targets.items()}
 
     def per_sample(
-        self, outputs: Mapping[str, Expr], targets: Mapping[str, Expr], terms: Mapping[str, Expr]
+        self,
+        outputs: Mapping[str, Expr],
+        targets: Mapping[str, Expr],
+        terms: Mapping[str, Expr],
+        run: nn.Run,
     ) -> dict[str, Expr]:
         """ "loss" and each metric, (batch,); the losses of several outputs, and what layers add for each
-        sample, are summed up and also told one by one."""
+        sample, are summed up and also told one by one. ``run`` knows how long sequences are."""
         if set(outputs) != set(self.losses):
             raise ConfigError(
                 f"the network's outputs are {sorted(outputs)}, the losses are for {sorted(self.losses)}"
@@ -130,7 +135,7 @@ class Objective:
         added = {name: v for name, v in terms.items() if v.shape}
         for name, loss in self.losses.items():
             suffix = "" if len(self.losses) == 1 else f"/{name}"
-            value = _checked(loss, outputs[name], targets[name], f"loss{suffix}")
+            value = _checked(loss, outputs[name], targets[name], f"loss{suffix}", run, over_steps(loss))
             found["loss"] = found["loss"] + value if "loss" in found else value
             if suffix or added:
                 found[f"loss/{name}"] = value
@@ -139,7 +144,12 @@ class Objective:
                     continue
                 function = losses.resolve_metric(given, loss)
                 found[f"{metric}{suffix}"] = _checked(
-                    function, outputs[name], targets[name], f"metric {metric!r}"
+                    function,
+                    outputs[name],
+                    targets[name],
+                    f"metric {metric!r}",
+                    run,
+                    over_steps(loss) and "mean",
                 )
         for name, value in added.items():
             found["loss"] = found["loss"] + value
@@ -167,7 +177,8 @@ class Objective:
         x, y = self.model.batch_inputs(batch), self.target_inputs(batch)
         outputs, run = self.model.trace(x, training=False)
         weight = input("weight", (batch,), self.model.dtype)
-        sums = {name: total(guard(weight, v)) for name, v in self.per_sample(outputs, y, run.losses).items()}
+        values = self.per_sample(outputs, y, run.losses, run)
+        sums = {name: total(guard(weight, v)) for name, v in values.items()}
         return Program(
             {**sums, "weight": total(weight)}, [*x.values(), *y.values(), weight], (), [*run.inputs.values()]
         )
@@ -257,7 +268,7 @@ class Objective:
             return self._weighted_sum(values, weight) / shares
 
         if self.vicinity is None:
-            values = self.per_sample(outputs, y, run.losses)
+            values = self.per_sample(outputs, y, run.losses, run)
         else:
             values = vicinal(self.vicinity, x, y, outputs, run, self.per_sample, mean)
         θ = {name: run.inputs[name] for name in parameters}
@@ -285,15 +296,41 @@ class Objective:
         return total(guard(weight, values) if self.masks else values * weight)
 
 
-def _checked(function: Function, output: Expr, target: Expr, what: str) -> Expr:
+def over_steps(loss: Any) -> str:
+    """What becomes of the steps of a sequence, "mean" or "sum"; nothing where the loss itself is told which
+    of them count."""
+    if isinstance(loss, losses.Classification):
+        return loss.positions if loss.ignore_index is None else ""
+    return str(getattr(loss, "outputs", "mean")) if isinstance(loss, losses.Loss) else "mean"
+
+
+def _checked(function: Function, output: Expr, target: Expr, what: str, run: nn.Run, over: str) -> Expr:
+    lengths = run.lengths_of(output) if over else None
     with scope("", operation=what):
-        value = function(output, target)
+        if lengths is None or target.shape[1:2] != output.shape[1:2]:
+            value = function(output, target)
+        else:
+            value = _inside(function, output, target, lengths, what, over)
     if value.shape != output.shape[:1]:
         raise ShapeError(
             f"{what} gave {value.spec} for an output {output.spec} and a target {target.spec}; it must give "
             f"one value per sample, shape {output.shape[:1]}: take a mean or sum over the other axes"
         )
     return cast(value, output.dtype)
+
+
+def _inside(function: Function, output: Expr, target: Expr, lengths: Expr, what: str, over: str) -> Expr:
+    """The mean, or the sum, over the steps of each sequence, with every step a sample of its own; none behind
+    the end counts, whatever stands there."""
+    batch, steps = output.shape[:2]
+    value = function(*(reshape(x, (batch * steps, *x.shape[2:])) for x in (output, target)))
+    if value.shape != (batch * steps,):
+        raise ShapeError(
+            f"{what} gave {value.spec} for the {steps} steps of {batch} sequences; it must give one value "
+            "for each row of the output"
+        )
+    value = where(there(lengths, steps), reshape(cast(value, output.dtype), (batch, steps)), 0)
+    return total(value, 1) if over == "sum" else total(value, 1) / cast(lengths, output.dtype)
 
 
 def _gradients(

@@ -20,7 +20,7 @@ from chainrule.train.callbacks import Callback
 from chainrule.train.feed import ArrayFeed, Data, Feed
 from chainrule.train.held import Held, HeldArrays
 from chainrule.train.loop import Fit
-from chainrule.train.objective import Model, Objective
+from chainrule.train.objective import Model, Objective, over_steps
 from chainrule.train.progress import Progress
 from chainrule.train.solve import Solve
 from chainrule.train.state import snapshot
@@ -338,8 +338,56 @@ def prepare_data(
     outputs, dtype = output_specs(model), model.dtype
     rows = len(next(iter(inputs.values())))
     targets = door.check_inputs(door.as_named(y, "y"), dtype=dtype, what="y", rows=rows)
+    targets = _without_lengths(targets, inputs)
     chosen = choose_losses(losses, targets, outputs)
+    targets = _inside(targets, inputs, chosen, outputs)
     return Data(inputs, check_targets(targets, chosen, outputs, dtype), _weights(weight, rows, dtype)), chosen
+
+
+def _lengths(inputs: Mapping[str, Array]) -> list[Array]:
+    """Of the inputs that are sequences of unequal length."""
+    return [a for n, a in inputs.items() if n.endswith("/lengths") and n.removesuffix("/lengths") in inputs]
+
+
+def _without_lengths(targets: Mapping[str, Array], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The targets without lengths of their own, which must be those of an input."""
+    found = dict(targets)
+    for name, y in targets.items():
+        if name.endswith("/lengths") and name.removesuffix("/lengths") in targets:
+            if not any(np.array_equal(y, a) for a in _lengths(inputs)):
+                raise DataError(
+                    f"{name} are not the lengths of x: both must be a Sequence with the same lengths"
+                )
+            del found[name]
+    return found
+
+
+def _inside(
+    targets: dict[str, Array], inputs: Mapping[str, Array], losses: Mapping[str, Any],
+    outputs: Mapping[str, Spec],
+) -> dict[str, Array]:  # fmt: skip
+    """Targets of every step of sequences: 0 behind the end of each, where nothing is looked at."""
+    lengths = _lengths(inputs)
+    if len(lengths) != 1:
+        return targets
+    return {
+        name: _cleared(y, lengths[0])
+        if over_steps(losses[name])
+        and len(outputs[name].shape) > 2
+        and y.shape[1:2] == outputs[name].shape[1:2]
+        else y
+        for name, y in targets.items()
+    }
+
+
+def _cleared(y: Array, lengths: Array) -> Array:
+    """y (rows, steps, …) with 0 behind the end of each row."""
+    behind = np.arange(y.shape[1]) >= lengths[:, None]
+    if not y[behind].any():
+        return y
+    found = y.copy()
+    found[behind] = 0
+    return found
 
 
 def check_targets(

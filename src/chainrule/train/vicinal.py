@@ -14,7 +14,7 @@ from chainrule.spec import is_float
 __all__ = ["moved", "vicinal"]
 
 Nodes = Mapping[str, Expr]
-PerSample = Callable[[Nodes, Nodes, Nodes], dict[str, Expr]]
+PerSample = Callable[[Nodes, Nodes, Nodes, nn.Run], dict[str, Expr]]
 
 
 def vicinal(
@@ -24,10 +24,10 @@ def vicinal(
     """The loss and metrics (batch,) of the neighbours that stand in for the examples; the trace becomes the
     first one's.
 
-    per_sample    (outputs, targets, penalties) → loss and metrics, one value for each row
+    per_sample    (outputs, targets, penalties, run) → loss and metrics, one value for each row
     mean          over the batch, as the objective takes it
     """
-    point, loss = _point(vicinity, x, run), per_sample(outputs, y, run.losses)["loss"]
+    point, loss = _point(vicinity, x, run), per_sample(outputs, y, run.losses, run)["loss"]
     key = RandomKey(run.seed, run.step, f"vicinity/{vicinity.at}")
     traced, found = (run.losses, run.updates, run.outputs), dict[str, Expr]()
     with scope(vicinity.at, operation=type(vicinity).__name__):
@@ -35,7 +35,7 @@ def vicinal(
             there, losses, updates, seen = moved({point: one.point}, outputs, *traced)
             if not k:
                 run.losses, run.updates, run.outputs = losses, updates, seen
-            for name, value in per_sample(there, one.targets, losses).items():
+            for name, value in per_sample(there, one.targets, losses, run).items():
                 part = one.weight * value
                 found[name] = found[name] + part if name in found else part
     return found

@@ -22,6 +22,10 @@ from chainrule.executors.cpu.special import scalar_type
 __all__ = ["Tile", "choose_tile", "emit_product", "emit_tile"]
 
 _FUNCTION = 600.0  # cycles a step that a function less is worth
+_VECTOR = 64  # bytes
+_NEAR = 600_000  # bytes of b that stay in the cache of a core beside what else is read
+_JUMP = 24.0  # cycles from one row of a larger b to the next: a tile should be worth it
+_LONG = 8  # times more rows of b than of a state: b is what should stay in the cache
 _IN_REGISTERS = 6  # operations of an epilogue that are worth repeating for every accumulator
 
 
@@ -46,11 +50,15 @@ def choose_tile(rows: int, vectors: int, inner: int, limits: Sequence[tuple[int,
         if width > vectors and width > 1:
             continue
         panels, rest = divmod(vectors, width)
+        jump = _JUMP if inner * width * _VECTOR > _NEAR else 0.0
         for height in range(min(most, rows), 0, -1):
             full, left = divmod(rows, height)
 
-            def column(width: int, full: int = full, left: int = left, height: int = height) -> float:
-                return full * _cycles(height, width) + (_cycles(left, width) if left else 0)
+            def column(
+                width: int, full: int = full, left: int = left, height: int = height, jump: float = jump
+            ) -> float:
+                last = _cycles(left, width) + jump if left else 0
+                return full * (_cycles(height, width) + jump) + last
 
             cost = (panels * column(width) + (column(rest) if rest else 0)) * inner
             cost += _FUNCTION * (1 + (left > 0)) * ((panels > 0) + (rest > 0))
@@ -77,8 +85,8 @@ def emit_product(
 ) -> None:
     """Loops over the tiles of rows ``low`` to ``high``. ``call(tile, row, column)`` computes one.
 
-    Panels of b stay in the cache while all rows pass, but where a state is replaced: its memory, which is
-    larger than any cache, is then walked row after row.
+    Panels of b stay in the cache while all rows pass, but where a state is replaced that is not much smaller
+    than b: its memory, which is larger than any cache, is then walked row after row.
 
     counts   the numbers of rows that ``high − low`` may be
     exact    whether the last lanes must not be written where the matrix ends
@@ -107,7 +115,8 @@ def emit_product(
         if left:
             body(left, rest, const(panels * width * lanes, I64))
 
-    if any(place.buffer.home == "state" for _, place in kernel.stores):
+    inner, rows = kernel.product.inputs[0].shape[-1], kernel.product.shape[-2]
+    if inner < _LONG * rows and any(place.buffer.home == "state" for _, place in kernel.stores):
         over_rows(
             lambda rows, row: over_panels(lambda w, tail, column: call(Tile(rows, w, tail), row, column))
         )

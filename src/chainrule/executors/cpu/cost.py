@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.executors.cpu.kernels import Contraction, Draw, Kernel
+from chainrule.executors.cpu.kernels import Contraction, Draw, Kernel, Loop, every_kernel
 
 __all__ = ["choose_threads", "microseconds"]
 
@@ -17,11 +17,11 @@ _ROWS = 4  # rows of a product that a thread must have
 def microseconds(kernels: Sequence[Kernel]) -> float:
     """Of one step on one thread."""
     total = 0.0
-    for kernel in kernels:
+    for kernel, times in every_kernel(kernels):
         if isinstance(kernel, Contraction):
-            total += kernel.flops / _CONTRACTION
-        else:
-            total += kernel.flops * (8 if isinstance(kernel, Draw) else 1) / _ELEMENTS
+            total += times * kernel.flops / _CONTRACTION
+        elif not isinstance(kernel, Loop):
+            total += times * kernel.flops * (8 if isinstance(kernel, Draw) else 1) / _ELEMENTS
     return total
 
 
@@ -30,5 +30,6 @@ def choose_threads(kernels: Sequence[Kernel], limit: int) -> int:
 
     Work that is only element-wise counts, too: adding up 10⁷ numbers is worth two threads.
     """
-    rows = max((k.nodes[0].shape[-2] for k in kernels if isinstance(k, Contraction)), default=1 << 20)
+    products = [k for k, _ in every_kernel(kernels) if isinstance(k, Contraction)]
+    rows = max((k.nodes[0].shape[-2] for k in products), default=1 << 20)
     return max(1, min(limit, int(microseconds(kernels) // _WORTH), rows // _ROWS))

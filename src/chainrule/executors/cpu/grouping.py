@@ -12,16 +12,19 @@ from chainrule.executors.cpu.kernels import (
     Contraction,
     Draw,
     Kernel,
+    Loop,
     Nest,
     Special,
     Transposition,
     reduced_axes,
 )
-from chainrule.executors.cpu.views import VIEWS, Map, map_up, relabels, view
-from chainrule.graph.expr import CONSTANT, INPUT, Expr, toposort
+from chainrule.executors.cpu.lower import lower
+from chainrule.executors.cpu.views import VIEWS, Map, map_up, regroups_rows, relabels, view
+from chainrule.graph.expr import CONSTANT, INPUT, ITEM, Expr, toposort
 from chainrule.ops.elementwise import ELEMENTWISE
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.random import RANDOM_BITS
+from chainrule.ops.repetition import SCAN
 from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, TRANSPOSE
 
 __all__ = ["Grouping", "group"]
@@ -79,16 +82,10 @@ class Grouping:
             self.take_reduction(node)
         elif primitive is MATMUL:
             self._take_product(node)
-        elif primitive is RANDOM_BITS:
-            for x in node.inputs:
-                self.keep(x)
-            self._add(Draw(len(self.kernels)), node)
-            self.flat.add(node)
+        elif primitive is SCAN or primitive is ITEM:
+            self._take_scan(node)
         else:
-            for x in node.inputs:
-                self.keep(x)
-            self._add(Special(len(self.kernels)), node)
-            self.keep(node)
+            self._take_alone(node)
         if node not in self.ready:
             self.ready[node] = max((self._when(x) for x in node.inputs), default=-1)
 
@@ -99,6 +96,37 @@ class Grouping:
         kernel.nodes.append(node)
         self.home[node] = kernel
         self.ready[node] = kernel.number
+
+    def _take_alone(self, node: Expr) -> None:
+        for x in node.inputs:
+            self.keep(x)
+        if node.primitive is RANDOM_BITS:
+            self._add(Draw(len(self.kernels)), node)
+            self.flat.add(node)
+        else:
+            self._add(Special(len(self.kernels)), node)
+            self.keep(node)
+
+    def _take_scan(self, node: Expr) -> None:
+        """What the steps read lies in memory, row after row; they themselves are planned later. So does what
+        they give."""
+        if node.primitive is ITEM:
+            kernel = self.home[node.inputs[0]]
+            kernel.nodes.append(node)
+            self.home[node], self.ready[node] = kernel, kernel.number
+            self.wanted[node] = None
+            return
+        first, meta = node.meta["carries"], node.meta
+        for x in node.inputs[:first]:
+            self.keep_inputs_of(x)
+        for x in node.inputs[first:]:
+            self.keep(x)
+            if not self._rows_lie(x):
+                self._transposed(x)
+        body = lower(meta["body"].outputs)
+        self._add(Loop(len(self.kernels), steps=meta["steps"], reverse=meta["reverse"], outputs=body), node)
+        if len(node.outputs) == 1:
+            self.wanted[node] = None
 
     def _lowest(self, x: Expr) -> Expr:
         """What to copy of a leaf so that x can look at the copy: its last reshape that moves elements."""
@@ -128,6 +156,9 @@ class Grouping:
                 self.keep(node)
             return
         x = node.inputs[0]
+        if regroups_rows(node) and x.primitive not in VIEWS and x not in self.leaves:
+            self.keep(x)
+            return
         while x.primitive is RESHAPE and x not in self.home:
             x = x.inputs[0]
         buffer = self.leaves.get(x)
@@ -348,6 +379,9 @@ class Grouping:
         if base in self.flat or (buffer is not None and not buffer.roomy):
             return False
         while b is not base:
+            if b.primitive is RESHAPE and regroups_rows(b):
+                b = b.inputs[0]
+                continue
             if not relabels(b) or (b.primitive is TRANSPOSE and b.meta["axes"][-1] != b.ndim - 1):
                 return False
             if b.primitive is BROADCAST and b.inputs[0].shape[-1:] != b.shape[-1:]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.executors.cpu.kernels import Buffer
-from chainrule.graph.expr import CONSTANT, Expr, toposort
+from chainrule.graph.expr import CONSTANT, INPUT, Expr, Graph, toposort
 
 __all__ = ["compiler_version", "identity"]
 
@@ -29,7 +29,8 @@ def identity(
         buffer = leaves.get(node)
         what = _leaf(buffer) if buffer is not None else _meta(node)
         inputs = " ".join([str(number[x]) for x in node.inputs])
-        lines.append(f"{node.primitive.name} {inputs} {node.shape} {node.dtype.char} {what}")
+        specs = " ".join([f"{s.shape} {s.dtype.char}" for s in node.outputs])
+        lines.append(f"{node.primitive.name} {inputs} {specs} {what}")
     lines.append(" ".join([str(number[x]) for x in roots]))
     return "\n".join(lines)
 
@@ -42,7 +43,19 @@ def _meta(node: Expr) -> str:
     if node.primitive is CONSTANT:
         value: np.ndarray[Any, Any] = node.meta["value"]
         return value.tobytes().hex() if value.size == 1 else ""
-    return repr(sorted(node.meta.items())) if node.meta else ""
+    meta = {k: _body(v) if isinstance(v, Graph) else v for k, v in node.meta.items()}
+    return repr(sorted(meta.items())) if meta else ""
+
+
+def _body(graph: Graph) -> str:
+    """A subgraph, by what it computes."""
+    number: dict[Expr, int] = {}
+    lines = []
+    for node in toposort([*graph.inputs, *graph.outputs]):
+        number[node] = len(number)
+        what = "" if node.primitive is INPUT else _meta(node)
+        lines.append(f"{node.primitive.name} {[number[x] for x in node.inputs]} {node.outputs} {what}")
+    return "\n".join([*lines, str([number[x] for x in graph.outputs])])
 
 
 @functools.cache

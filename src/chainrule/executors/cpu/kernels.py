@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,21 +14,28 @@ from chainrule.executors.cpu.views import Map
 from chainrule.graph.expr import Expr
 from chainrule.spec import Shape
 
+if TYPE_CHECKING:
+    from chainrule.executors.cpu.assignment import Assignment
+    from chainrule.executors.cpu.schedule import Schedule
+
 __all__ = [
     "Buffer",
     "Check",
     "Contraction",
     "Draw",
     "Kernel",
+    "Loop",
+    "Moving",
     "Nest",
     "Place",
     "Special",
     "Split",
     "Transposition",
+    "every_kernel",
     "reduced_axes",
 ]
 
-Home = Literal["arena", "private", "state", "data", "input", "scalar", "ring"]
+Home = Literal["arena", "loop", "private", "state", "data", "input", "scalar", "ring", "step"]
 Split = Literal["rows", "lanes", "blocks", "every", "one"]
 """How threads share a kernel: rows of one axis, blocks of lanes of the last one, blocks of some other kind,
 all of it in every thread (each for itself), or one thread alone."""
@@ -42,7 +50,8 @@ class Buffer:
 
     home     arena: of all threads; private: of each thread; scalar: one value per step, given by the host, or
              one block of a function's rows; data: rows that an index picks; state, input: given by address;
-             ring: one row per step
+             ring: one row per step; loop: in the arena, written by a loop; step: what a step of a loop
+             sees of another buffer
     place    the byte in the arena, or the number in the table of addresses
     """
 
@@ -52,6 +61,7 @@ class Buffer:
     value: np.ndarray | None = None  # of a constant
     roomy: bool = True  # whole vectors may be read past the end of a row
     name: str = ""  # of a state
+    moving: Moving | None = None  # of a step
 
     @property
     def nbytes(self) -> int:
@@ -60,6 +70,25 @@ class Buffer:
         rows = math.prod(layout.shape[:-1])
         more = (-rows % PAD) * layout.strides[-2] if layout.ndim > 1 else 0
         return (layout.extent + more + PAD) * layout.dtype.itemsize
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """Where a step of a loop looks at a buffer: from element ``first``, at each place by ``stride`` further.
+
+    slots   2 where the places are taken by turns, from the first step on; 0 where there is one for each
+    """
+
+    loop: Loop
+    source: Buffer
+    first: int = 0
+    stride: int = 0
+    slots: int = 0
+
+    @property
+    def root(self) -> Buffer:
+        """The buffer that lies outside of all loops."""
+        return self.source.moving.root if self.source.moving else self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +116,40 @@ class Kernel:
     @property
     def flops(self) -> int:
         return sum(node.size for node in self.nodes)
+
+
+@dataclass(eq=False)
+class Loop(Kernel):
+    """A scan: kernels that run once for every step. The first node is the scan, the others its outputs.
+
+    steps, reverse   how often, and in which direction
+    outputs          of the body: next carries, then what each step gives
+    rings            where each carry lies, step after step
+    inside, plan     the body's kernels, and their order
+    """
+
+    steps: int = 0
+    reverse: bool = False
+    outputs: list[Expr] = field(default_factory=list)
+    rings: list[Buffer] = field(default_factory=list)
+    inside: Assignment | None = None
+    plan: Schedule | None = None
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        return self.plan.kernels if self.plan else self.inside.kernels if self.inside else []
+
+    @property
+    def flops(self) -> int:
+        return self.steps * sum(k.flops for k in self.kernels)
+
+
+def every_kernel(kernels: Sequence[Kernel], times: int = 1) -> Iterator[tuple[Kernel, int]]:
+    """All kernels, in loops too, each with how often it runs."""
+    for kernel in kernels:
+        yield kernel, times
+        if isinstance(kernel, Loop):
+            yield from every_kernel(kernel.kernels, times * kernel.steps)
 
 
 def reduced_axes(node: Expr) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from chainrule.ops.elementwise import LESS_EQUAL, WHERE
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.reduce import SUM
 from chainrule.ops.shape import BROADCAST, TRANSPOSE, broadcast, reshape
-from chainrule.passes import merge_common, simplify
+from chainrule.passes import merge_common, settle_scans, simplify
 
 __all__ = ["lower"]
 
@@ -23,7 +23,7 @@ _WIDE = 4096  # elements of a matrix: smaller products with one column stay what
 
 def lower(outputs: Sequence[Expr]) -> list[Expr]:
     """The same values, ready for planning."""
-    opened = _open(outputs)
+    opened = settle_scans(_open(outputs))
     found = {node.primitive for node in toposort(opened)}
     if not found.isdisjoint(UNROLLED):
         opened = unroll(opened)
@@ -43,7 +43,7 @@ def _open(outputs: Sequence[Expr]) -> list[Expr]:
             bodies[node] = _open(substitute(body.outputs, dict(zip(body.inputs, inputs, strict=True))))
             if len(bodies[node]) == 1:
                 image[node] = bodies[node][0]
-        elif node.primitive is ITEM:
+        elif node.primitive is ITEM and node.inputs[0] in bodies:
             image[node] = bodies[node.inputs[0]][node.meta["index"]]
         elif node.primitive is STOP_GRADIENT:
             image[node] = inputs[0]

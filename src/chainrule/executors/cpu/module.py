@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chainrule.executors.cpu import moves, special
 from chainrule.executors.cpu.assignment import Assignment
@@ -16,10 +16,13 @@ from chainrule.executors.cpu.kernels import (
     Contraction,
     Draw,
     Kernel,
+    Loop,
+    Moving,
     Nest,
     Place,
     Special,
     Transposition,
+    every_kernel,
 )
 from chainrule.executors.cpu.layout import Layout
 from chainrule.executors.cpu.nest import emit_nest
@@ -60,6 +63,13 @@ class Context:
     functions: dict[tuple[str, str], str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     declared: set[str] = field(default_factory=set)
+    names: dict[Kernel, str] = field(default_factory=dict)
+
+    def within(self, loop: Loop) -> Context:
+        """The same module, for the kernels of a loop."""
+        if loop.inside is None or loop.plan is None:
+            raise AssertionError(loop)
+        return replace(self, found=loop.inside, plan=loop.plan)
 
     def add(self, hint: str, parameters: str, b: Builder) -> str:
         """A function, once; its name."""
@@ -303,7 +313,7 @@ def emit_module(
     timed    whether thread 0 adds up the clock cycles of every kernel
     """
     context = Context(found, plan, target, threads)
-    names = {k: _emit_kernel(context, k) for k in plan.kernels if not isinstance(k, Check)}
+    _emit_kernels(context)
     b = Builder()
     fields = {
         name: b.load(b.at(Value("%context", PTR), i, I64), I64 if name in ("private", "steps") else PTR)
@@ -314,7 +324,7 @@ def emit_module(
         fields["arena"], b.add(fields["private"], b.mul(thread, const(plan.private, I64))), vector("i8", 0)
     )
     shares = _Shares(b, thread, threads, target.lanes)
-    for kernel in plan.kernels:
+    for kernel, _ in every_kernel(plan.kernels):
         shares.of(kernel)
     bases = _bases(b, context, fields["addresses"])
     with b.loop(0, fields["steps"]) as loop:
@@ -327,15 +337,7 @@ def emit_module(
             if isinstance(kernel, Check):
                 _leave_unless_healthy(context, kernel, b, address)
                 continue
-            low, high = shares.of(kernel)
-            operands = [f"ptr {address.of(x)}" for x in _buffers(context, kernel)]
-            operands += [f"ptr {rows}", f"i64 {low}", f"i64 {high}"]
-            call = f"call void @{names[kernel]}({', '.join(operands)})"
-            if kernel.split == "one" and threads > 1:
-                with b.when(b.icmp("eq", thread, const(0, I64))):
-                    b.do(call)
-            else:
-                b.do(call)
+            _run(context, kernel, shares, address, rows, fields)
             if clock is not None:
                 clock = _add_time(b, clock, fields["cycles"], number, thread)
         if threads > 1:
@@ -351,6 +353,41 @@ def emit_module(
     declared = context.declared | b.declared
     (first, last), more = zip(*(_without_declarations(x) for x in (before, after)), strict=True)
     return "\n".join([*sorted(declared.union(*more)), first, *context.texts, steps, last])
+
+
+def _emit_kernels(context: Context) -> None:
+    """A function for every kernel, those in loops included."""
+    for kernel in context.plan.kernels:
+        if isinstance(kernel, Loop):
+            _emit_kernels(context.within(kernel))
+        elif not isinstance(kernel, Check):
+            context.names[kernel] = _emit_kernel(context, kernel)
+
+
+def _run(
+    context: Context, kernel: Kernel, shares: _Shares, address: _Addresses, rows: Value,
+    fields: dict[str, Value],
+) -> None:  # fmt: skip
+    """Calls a kernel's function; those of a loop once for every step."""
+    b = shares.b
+    if isinstance(kernel, Loop):
+        inside = context.within(kernel)
+        with b.loop(0, kernel.steps) as turn:
+            address.turns[kernel] = turn.i
+            for inner in inside.plan.kernels:
+                if inner.barrier:
+                    _meet(b, fields)
+                _run(inside, inner, shares, address, rows, fields)
+        return
+    low, high = shares.of(kernel)
+    operands = [f"ptr {address.of(x)}" for x in _buffers(context, kernel)]
+    operands += [f"ptr {rows}", f"i64 {low}", f"i64 {high}"]
+    call = f"call void @{context.names[kernel]}({', '.join(operands)})"
+    if kernel.split == "one" and shares.threads > 1:
+        with b.when(b.icmp("eq", shares.thread, const(0, I64))):
+            b.do(call)
+    else:
+        b.do(call)
 
 
 def _clock(b: Builder) -> Value:
@@ -442,10 +479,13 @@ class _Addresses:
     own: Value
     bases: dict[Buffer, Value]
     step: Value
+    turns: dict[Kernel, Value] = field(default_factory=dict)  # how many steps of a loop have been done
 
     def of(self, buffer: Buffer) -> Value:
         b = self.b
-        if buffer.home == "arena":
+        if buffer.moving is not None:
+            return self._moved(buffer.moving, buffer.layout.dtype.itemsize)
+        if buffer.home in ("arena", "loop"):
             return b.at(self.arena, buffer.place, vector("i8", 0))
         if buffer.home == "private":
             return b.at(self.own, buffer.place, vector("i8", 0))
@@ -454,3 +494,17 @@ class _Addresses:
             bytes = max(buffer.layout.size, 1) * buffer.layout.dtype.itemsize
             return b.at(base, b.mul(self.step, const(bytes, I64)), vector("i8", 0))
         return base
+
+    def _moved(self, moving: Moving, itemsize: int) -> Value:
+        """Where a step of a loop looks."""
+        b, base, first = self.b, self.of(moving.source), moving.first
+        offset = const(first, I64)
+        if moving.stride:
+            turn, loop = self.turns[moving.loop], moving.loop
+            if moving.slots:
+                place = b.urem(b.add(turn, const(first // moving.stride, I64)), const(moving.slots, I64))
+                offset = b.mul(place, const(moving.stride, I64))
+            else:
+                place = b.sub(const(loop.steps - 1, I64), turn) if loop.reverse else turn
+                offset = b.add(offset, b.mul(place, const(moving.stride, I64)))
+        return b.at(base, b.mul(offset, const(itemsize, I64)), vector("i8", 0))

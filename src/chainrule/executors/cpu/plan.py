@@ -12,9 +12,10 @@ from chainrule.executors.cpu.assignment import Assignment, Destination
 from chainrule.executors.cpu.cost import choose_threads
 from chainrule.executors.cpu.grouping import group
 from chainrule.executors.cpu.identity import identity
-from chainrule.executors.cpu.kernels import BATCH, Buffer, Check, Special
+from chainrule.executors.cpu.kernels import BATCH, Buffer, Check, Kernel, Loop, Special
 from chainrule.executors.cpu.layout import Layout, dense, padded
 from chainrule.executors.cpu.lower import lower
+from chainrule.executors.cpu.recurrence import fix_places, leaves_of, scratch, wanted_of
 from chainrule.executors.cpu.schedule import CycleError, Schedule, schedule
 from chainrule.executors.cpu.special import argsort_scratch, scatter_scratch
 from chainrule.executors.cpu.storing import store
@@ -24,6 +25,7 @@ from chainrule.executors.program import Program
 from chainrule.graph.expr import Expr, toposort
 from chainrule.ops.index import ARGSORT, GATHER, SCATTER_ADD
 from chainrule.ops.linalg import MATMUL
+from chainrule.ops.repetition import SCAN
 from chainrule.spec import DTYPES
 
 __all__ = ["Plan", "plan_function", "plan_program", "wants_padding"]
@@ -112,9 +114,11 @@ def _plan_step(
 
 
 def wants_padding(outputs: Sequence[Expr], inputs: Sequence[Expr], rows: int = 0) -> list[bool]:
-    """Which inputs a function wants in padded rows: vectors, and the right sides of products; but not the
-    first ``rows``, which are read where they lie."""
-    right = {x for node in toposort(lower(outputs)) if node.primitive is MATMUL for x in node.inputs[1:]}
+    """Which inputs a function wants in padded rows: vectors, the right sides of products, and what steps of
+    scans read; but not the first ``rows``, which are read where they lie."""
+    order = toposort(lower(outputs))
+    right = {x for node in order if node.primitive is MATMUL for x in node.inputs[1:]}
+    right |= {x for node in order if node.primitive is SCAN for x in node.inputs[node.meta["carries"] :]}
     return [i >= rows and (x in right or x.ndim == 1) for i, x in enumerate(inputs)]
 
 
@@ -168,6 +172,7 @@ def _planned(
 ) -> Plan:
     roots = [*outputs, *checked]
     found = store(group(roots, table.leaves), wanted, keep=checked)
+    _plan_loops(found)
     failed = _mark_failures(found)
     _give_scratch(found)
     if checked or (failed is not None and stepwise):
@@ -175,23 +180,47 @@ def _planned(
         found.kernels.append(check)
     limit = thread_limit(threads)
     count = choose_threads(found.kernels, limit) if threads is None else limit
+    _schedule_loops(found, count)
     order = schedule(found, count)
+    fix_places(order.kernels)
     delivered = [(d.buffer.place, d.aside) for d in wanted]
     name = identity(roots, table.leaves, delivered, count, batch, len(checked))
     return Plan(found, order, count, batch, name, table.buffers, failed)
 
 
+def _plan_loops(found: Assignment) -> None:
+    """What runs in each step of the loops."""
+    for kernel in found.kernels:
+        if isinstance(kernel, Loop):
+            groups = group(kernel.outputs, leaves_of(kernel, found))
+            kernel.inside = store(groups, wanted_of(kernel, found))
+            _plan_loops(kernel.inside)
+            _give_scratch(kernel.inside)
+
+
+def _schedule_loops(found: Assignment, threads: int) -> None:
+    for kernel in found.kernels:
+        if isinstance(kernel, Loop) and kernel.inside is not None:
+            _schedule_loops(kernel.inside, threads)
+            kernel.plan = schedule(kernel.inside, threads, turning=True)
+            scratch(kernel)
+
+
 def _mark_failures(found: Assignment) -> Buffer | None:
     """One number for all kernels that meet an index: not 0 where one lay outside."""
-    kernels = [
-        k for k in found.kernels if isinstance(k, Special) and k.nodes[0].primitive in (GATHER, SCATTER_ADD)
-    ]
-    if not kernels:
-        return None
     mark = Buffer(dense((), DTYPES["int32"]), "arena", value=np.zeros((), np.int32))
+    return mark if _marked(found.kernels, mark) else None
+
+
+def _marked(kernels: Sequence[Kernel], mark: Buffer) -> bool:
+    """Whether one of the kernels, or of those in loops, meets an index; from now on each of them marks it."""
+    several = False
     for kernel in kernels:
-        kernel.writes.append(mark)
-    return mark
+        special = isinstance(kernel, Special) and kernel.nodes[0].primitive in (GATHER, SCATTER_ADD)
+        if special or (isinstance(kernel, Loop) and _marked(kernel.kernels, mark)):
+            kernel.writes.append(mark)
+            several = True
+    return several
 
 
 def _give_scratch(found: Assignment) -> None:

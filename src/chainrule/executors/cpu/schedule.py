@@ -13,16 +13,19 @@ from chainrule.executors.cpu.kernels import (
     Contraction,
     Draw,
     Kernel,
+    Loop,
     Nest,
     Place,
     Transposition,
 )
+from chainrule.executors.cpu.recurrence import foreign
 from chainrule.executors.cpu.views import Map
 from chainrule.graph.expr import CONSTANT, Expr
 
 __all__ = ["Access", "CycleError", "Schedule", "schedule"]
 
 _LINE, _PAIR = 64, 128  # bytes: a line of the cache, and two, which processors fetch together
+_COMMON = frozenset({"state", "loop", "step"})  # homes of what all threads see
 _APART = 320  # bytes between buffers, so that equal offsets in two of them do not meet in the cache
 
 
@@ -48,16 +51,21 @@ class Schedule:
         return sum(k.barrier for k in self.kernels)
 
 
-def schedule(found: Assignment, threads: int) -> Schedule:
-    """The order with the fewest meetings of threads that the dependencies allow."""
+def schedule(found: Assignment, threads: int, turning: bool = False) -> Schedule:
+    """The order with the fewest meetings of threads that the dependencies allow.
+
+    turning   whether the kernels run again and again, in a loop
+    """
     for kernel in found.kernels:
         _share(kernel)
     reads = {k: _accesses(found, k) for k in found.kernels}
     writes = {k: _writes(k) for k in found.kernels}
     after = _dependencies(found, reads, writes)
     order = _order(found, after, reads, writes, threads)
+    if turning and threads > 1:
+        _meet_again(order, reads, writes)
     result = Schedule(order, reads=reads)
-    _place_buffers(result, writes, threads)
+    _place_buffers(result, writes, threads, turning)
     return result
 
 
@@ -76,8 +84,10 @@ def _share(kernel: Kernel) -> None:
         kernel.split, kernel.extent = "blocks", kernel.nodes[0].shape[-1]
     elif isinstance(kernel, Draw):
         kernel.split, kernel.extent = "blocks", kernel.nodes[0].size
+    elif isinstance(kernel, Loop):
+        kernel.split = "blocks"
     elif isinstance(kernel, Nest) and kernel.whole:
-        kernel.split = "one" if any(p.buffer.home == "state" for _, p in kernel.stores) else "every"
+        kernel.split = "one" if any(p.buffer.home in _COMMON for _, p in kernel.stores) else "every"
     elif isinstance(kernel, Nest):
         kernel.axis = kernel.kept[0]
         kernel.split = "lanes" if kernel.kept == [len(kernel.domain) - 1] else "rows"
@@ -111,6 +121,8 @@ def _accesses(found: Assignment, kernel: Kernel) -> list[Access]:
         return own + ([] if condition is None else [Access(found.places[condition].buffer)])
     if isinstance(kernel, Nest | Contraction):
         return list(_through_views(found, kernel))
+    if isinstance(kernel, Loop):
+        return [Access(buffer) for buffer in foreign(found, kernel)]
     return [Access(found.places[x].buffer) for x in found.externals(kernel)]
 
 
@@ -218,6 +230,18 @@ def _order(
     return order
 
 
+def _meet_again(order: Sequence[Kernel], reads: Accesses, writes: Accesses) -> None:
+    """Meetings between one turn of a loop and the next."""
+    meeting = _Meeting()
+    for turn in range(2):
+        for kernel in order:
+            if turn and not kernel.barrier:
+                kernel.barrier = meeting.needed(kernel, reads[kernel], writes[kernel])
+            if kernel.barrier:
+                meeting = _Meeting()
+            meeting.add(kernel, reads[kernel], writes[kernel])
+
+
 class _Meeting:
     """What has been read and written since the threads met."""
 
@@ -227,9 +251,9 @@ class _Meeting:
 
     def add(self, kernel: Kernel, reads: Sequence[Access], writes: Sequence[Access]) -> None:
         for access in writes:
-            self.written.setdefault(access.buffer, set()).add(_part(kernel, access))
+            self.written.setdefault(_root(access.buffer), set()).add(_part(kernel, access))
         for access in reads:
-            self.read.setdefault(access.buffer, set()).add(_part(kernel, access))
+            self.read.setdefault(_root(access.buffer), set()).add(_part(kernel, access))
 
     def needed(self, kernel: Kernel, reads: Sequence[Access], writes: Sequence[Access]) -> bool:
         """Whether another thread may still be writing what is read, or reading what is written."""
@@ -238,11 +262,16 @@ class _Meeting:
         )
 
     def _clash(self, known: dict[Buffer, set[object]], kernel: Kernel, access: Access) -> bool:
-        parts = known.get(access.buffer)
+        parts = known.get(_root(access.buffer))
         if parts is None or access.buffer.home == "private":
             return False
         own = _part(kernel, access)
         return own is None or parts != {own}
+
+
+def _root(buffer: Buffer) -> Buffer:
+    """What a step sees of a carry, and where it leaves the next one, lie in one buffer."""
+    return buffer.moving.root if buffer.moving else buffer
 
 
 def _writes(kernel: Kernel) -> list[Access]:
@@ -270,30 +299,31 @@ def _part(kernel: Kernel, access: Access) -> object:
 # ------------------------------------------------------------------ memory
 
 
-def _place_buffers(result: Schedule, writes: Accesses, threads: int) -> None:
+def _place_buffers(result: Schedule, writes: Accesses, threads: int, turning: bool) -> None:
     """Buffers that never live at once share memory: first fit, in the order of their births. With several
-    threads, at once means between the same two meetings."""
+    threads, at once means between the same two meetings: in a loop the last one is the first one again."""
     spans: dict[Buffer, list[int]] = {}
-    segment = 0
+    segment, segments = 0, max(result.barriers, 1) if turning else len(result.kernels) + 1
     for number, kernel in enumerate(result.kernels):
         segment += kernel.barrier
-        now = number if threads == 1 else segment
+        now = number if threads == 1 else segment % segments
         touched = [access.buffer for access in [*writes[kernel], *result.reads[kernel]]]
         for buffer in [*touched, *kernel.scratch]:
-            if buffer.home in ("arena", "private"):
+            if buffer.home in ("arena", "loop", "private") and not (turning and buffer.value is not None):
                 constant = buffer.value is not None
                 span = spans.setdefault(buffer, [-1 if constant else now, now])
-                span[1] = 1 << 30 if constant else now
+                span[0], span[1] = min(span[0], now), 1 << 30 if constant else max(span[1], now)
     taken: dict[str, list[tuple[int, int, int, int]]] = {"arena": [], "private": []}
     for buffer, (first, last) in sorted(spans.items(), key=lambda item: item[1][0]):
         size = -(-buffer.nbytes // _LINE) * _LINE + (_APART if buffer.nbytes > 4096 else 0)
-        busy = sorted((a, z) for f, l, a, z in taken[buffer.home] if f <= last and first <= l)
+        room = taken["private" if buffer.home == "private" else "arena"]
+        busy = sorted((a, z) for f, l, a, z in room if f <= last and first <= l)
         start = 0
         for a, z in busy:
             if start + size <= a:
                 break
             start = max(start, z)
         buffer.place = start
-        taken[buffer.home].append((first, last, start, start + size))
+        room.append((first, last, start, start + size))
     result.arena = max((z for *_, z in taken["arena"]), default=0)
     result.private = -(-max((z for *_, z in taken["private"]), default=0) // _PAIR) * _PAIR

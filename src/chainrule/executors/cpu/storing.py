@@ -6,8 +6,19 @@ from collections.abc import Sequence
 
 from chainrule.executors.cpu.assignment import Assignment, Destination, identity_map
 from chainrule.executors.cpu.grouping import Grouping
-from chainrule.executors.cpu.kernels import Buffer, Contraction, Draw, Home, Kernel, Nest, Place
-from chainrule.executors.cpu.layout import dense, padded
+from chainrule.executors.cpu.kernels import (
+    Buffer,
+    Contraction,
+    Draw,
+    Home,
+    Kernel,
+    Loop,
+    Nest,
+    Place,
+    Special,
+)
+from chainrule.executors.cpu.layout import PAD, Layout, dense, padded
+from chainrule.executors.cpu.recurrence import lay_out
 from chainrule.executors.cpu.views import VIEWS, relabels
 from chainrule.graph.expr import CONSTANT, Expr
 from chainrule.ops.elementwise import (
@@ -29,6 +40,7 @@ from chainrule.ops.elementwise import (
     SUB,
     WHERE,
 )
+from chainrule.ops.shape import CONCAT
 
 __all__ = ["store"]
 
@@ -55,7 +67,11 @@ def store(groups: Grouping, destinations: Sequence[Destination], keep: Sequence[
     for node in groups.constants:
         layout = padded(node.shape, node.dtype)
         found.places[node] = Place(Buffer(layout, "arena", value=node.meta["value"]), layout)
+    for kernel in list(groups.kernels):
+        if isinstance(kernel, Loop):
+            lay_out(kernel, groups, found.places)
     storing = _Storing(groups, found)
+    storing.join()
     for node in groups.wanted:
         storing.store(node)
     for kernel in list(groups.kernels):
@@ -97,8 +113,10 @@ def _deliver(groups: Grouping, wanted: Destination) -> None:
 def _delivers(kernel: Kernel | None, wanted: Destination) -> bool:
     """Whether a kernel may write the destination itself. What every thread computes may not replace a state,
     which other threads still read."""
-    if isinstance(kernel, Nest) and kernel.whole and wanted.buffer.home == "state":
+    if isinstance(kernel, Nest) and kernel.whole and wanted.buffer.home in ("state", "step"):
         return False
+    if isinstance(kernel, Special):
+        return wanted.buffer.home == "step" and not kernel.stores
     return isinstance(kernel, Nest | Contraction)
 
 
@@ -106,10 +124,16 @@ class _Storing:
     def __init__(self, groups: Grouping, found: Assignment) -> None:
         self.groups, self.found, self.places = groups, found, found.places
         self.base, self.home = groups.base, groups.home
+        self.joined = set[Expr]()  # what has its place already, and what it is part of
 
     def store(self, node: Expr) -> None:
         """Memory for a node that a kernel computes."""
         kernel = self.home[node]
+        if isinstance(kernel, Loop):
+            kernel.stores.append((node, self.places[node]))
+            return
+        if node in self.joined or self._left_for_others(node, kernel):
+            return
         if isinstance(kernel, Draw):
             self.groups.flat.add(node)
         home: Home = "private" if not node.shape else "arena"
@@ -117,6 +141,45 @@ class _Storing:
         buffer = Buffer(layout, home, roomy=node not in self.groups.flat or node.ndim < 2)
         self.places[node] = Place(buffer, layout)
         kernel.stores.append((node, self.places[node]))
+
+    def _left_for_others(self, node: Expr, kernel: Kernel) -> bool:
+        """Whether a step of a loop leaves the node where others of its kernels may read it, too."""
+        left = [place for x, place in kernel.stores if x is node and place.buffer.home == "step"]
+        if left:
+            self.places[node] = left[0]
+        return bool(left)
+
+    def join(self) -> None:
+        """What is joined is computed where it is joined: parts whose rows end where the next ones begin."""
+        for kernel in list(self.groups.kernels):
+            if isinstance(kernel, Special) and self._joins(kernel):
+                node = kernel.nodes[0]
+                if not self._left_for_others(node, kernel):
+                    layout = padded(node.shape, node.dtype)
+                    self.places[node] = Place(Buffer(layout, "arena"), layout)
+                self._part(node)
+                self.found.kernels.remove(kernel)
+
+    def _joins(self, kernel: Special) -> bool:
+        node, parts = kernel.nodes[0], kernel.nodes[0].inputs
+        if node.primitive is not CONCAT or node in self.groups.flat or len(set(parts)) < len(parts):
+            return False
+        whole = node.meta["axis"] < node.ndim - 1 or all(x.shape[-1] % PAD == 0 for x in parts)
+        alone = [isinstance(self.home.get(x), Nest | Contraction) and x not in self.places for x in parts]
+        delivered = any(y is x for x in parts for y, _ in self.home[x].stores) if all(alone) else True
+        flat = any(x in self.groups.flat for x in parts)
+        every = any(isinstance(k := self.home.get(x), Nest) and k.whole for x in parts)
+        return node.ndim > 1 and whole and all(alone) and not (delivered or flat or every)
+
+    def _part(self, node: Expr) -> None:
+        """Every part of a node in its place."""
+        place, axis, start = self.places[node], node.meta["axis"], 0
+        self.joined |= {node, *node.inputs}
+        for x in node.inputs:
+            offset = place.layout.offset + start * place.layout.strides[axis]
+            self.places[x] = Place(place.buffer, Layout(x.shape, place.layout.strides, x.dtype, offset))
+            self.home[x].stores.append((x, self.places[x]))
+            start += x.shape[axis]
 
     def keep_what_it_reads(self, kernel: Kernel) -> None:
         """Every value that comes from another kernel lies in memory, or is cheap to compute again."""

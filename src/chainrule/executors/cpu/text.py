@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chainrule.executors.cpu.cost import microseconds
-from chainrule.executors.cpu.kernels import Check, Contraction, Draw, Kernel, Nest, Special, Transposition
+from chainrule.executors.cpu.kernels import (
+    Check,
+    Contraction,
+    Draw,
+    Kernel,
+    Loop,
+    Nest,
+    Special,
+    Transposition,
+)
 from chainrule.executors.cpu.schedule import Schedule
 from chainrule.graph.expr import Expr
 
 __all__ = ["plan_text"]
 
 _HEAD = ("", "kernel", "shape", "computes", "writes", "threads", "FLOP", "bytes", "where")
-_KINDS = {Nest: "loops", Contraction: "product", Transposition: "transposed", Draw: "random", Check: "check"}
+_KINDS = {
+    Nest: "loops",
+    Loop: "scan",
+    Contraction: "product",
+    Transposition: "transposed",
+    Draw: "random",
+    Check: "check",
+}
 _SHARES = {
     "rows": "rows",
     "lanes": "columns",
@@ -30,14 +46,22 @@ def plan_text(schedule: Schedule, threads: int) -> str:
     A rule stands where all threads wait for each other. A shape ``100x225 k784`` is a product with sums of
     784 terms; ``128x512 /0`` are loops that reduce axis 0.
     """
-    rows = [(str(n), *_row(schedule, kernel, threads)) for n, kernel in enumerate(schedule.kernels)]
+    rows = [(number, *_row(plan, kernel, threads)) for number, plan, kernel in _numbered(schedule)]
     widths = [max(len(row[i]) for row in [_HEAD, *rows]) for i in range(len(_HEAD))]
     lines = [_summary(schedule, threads), _line(_HEAD, widths)]
-    for kernel, row in zip(schedule.kernels, rows, strict=True):
+    for (_, _, kernel), row in zip(_numbered(schedule), rows, strict=True):
         if kernel.barrier and threads > 1:
             lines.append("-" * (sum(widths) + 2 * len(widths)))
         lines.append(_line(row, widths))
     return "\n".join(lines)
+
+
+def _numbered(schedule: Schedule, before: str = "") -> Iterator[tuple[str, Schedule, Kernel]]:
+    """Every kernel with its number; those that a loop repeats stand below it: 3.0, 3.1 …"""
+    for n, kernel in enumerate(schedule.kernels):
+        yield f"{before}{n}", schedule, kernel
+        if isinstance(kernel, Loop) and kernel.plan is not None:
+            yield from _numbered(kernel.plan, f"{before}{n}.")
 
 
 def _summary(schedule: Schedule, threads: int) -> str:
@@ -62,7 +86,7 @@ def _row(schedule: Schedule, kernel: Kernel, threads: int) -> tuple[str, ...]:
         return "check", "", "leaves the step unless it is healthy", "", "", "", "", ""
     kind = kernel.nodes[0].primitive.name if isinstance(kernel, Special) else _KINDS[type(kernel)]
     stored = ", ".join(_target(node, place.buffer.name, place.buffer.home) for node, place in kernel.stores)
-    share = _SHARES[kernel.split] if threads > 1 else ""
+    share = _SHARES[kernel.split] if threads > 1 and not isinstance(kernel, Loop) else ""
     return (
         kind,
         _shape(kernel),
@@ -76,6 +100,8 @@ def _row(schedule: Schedule, kernel: Kernel, threads: int) -> tuple[str, ...]:
 
 
 def _shape(kernel: Kernel) -> str:
+    if isinstance(kernel, Loop):
+        return f"{kernel.steps} steps"
     if isinstance(kernel, Nest):
         over = f" /{','.join(map(str, sorted(kernel.reduced)))}" if kernel.reduced else ""
         return "x".join(map(str, kernel.domain)) + over
@@ -85,6 +111,8 @@ def _shape(kernel: Kernel) -> str:
 
 def _names(kernel: Kernel) -> str:
     """The operations, the first ones at least."""
+    if isinstance(kernel, Loop):
+        return "from the last step to the first" if kernel.reverse else "each step:"
     names = [n.primitive.name for n in kernel.nodes] or ["copy"]
     more = len(names) - _LONGEST
     return " ".join(names[:_LONGEST]) + (f" +{more}" if more > 0 else "")

@@ -12,7 +12,7 @@ from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE
 from chainrule.ops.sliding import WINDOWS
 from chainrule.spec import Shape
 
-__all__ = ["VIEWS", "Map", "map_down", "map_up", "relabels", "view"]
+__all__ = ["VIEWS", "Map", "map_down", "map_up", "regroups_rows", "relabels", "view"]
 
 VIEWS = frozenset({BROADCAST, FLIP, RESHAPE, SLICE, TRANSPOSE, WINDOWS})
 
@@ -127,6 +127,12 @@ def relabels(node: Expr) -> bool:
     if node.primitive is RESHAPE:
         return [n for n in node.shape if n != 1] == [n for n in node.inputs[0].shape if n != 1]
     return node.primitive is TRANSPOSE or node.primitive is BROADCAST
+
+
+def regroups_rows(node: Expr) -> bool:
+    """Whether a reshape leaves every row as it is: rows may then be padded."""
+    (x,) = node.inputs
+    return node.ndim > 1 and x.ndim > 1 and node.shape[-1] == x.shape[-1] and node.shape[-1] > 1
 
 
 def map_down(node: Expr, axes: Map) -> Map:
