@@ -76,9 +76,6 @@ OPEN = {
     "A": """
         A2; A3; A5; A6; A6 denoising; A9; A9 text; A11
     """,
-    "H": """
-        tying and sharing; samples from a model; multi-task
-    """,
     "J": """
         missing inputs; anomaly detection; imputation; denoising; density estimation; recommendation
     """,
