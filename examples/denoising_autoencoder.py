@@ -19,13 +19,13 @@ from chainrule.ops import relu, sigmoid
 from gallery import picture, run
 
 NOISE = 0.5
-EXPECTED = {"error, of that of the noise: network": (0.03, 0.13), "network over PCA": (0.2, 0.9)}
+EXPECTED = {"error, of that of the noise: network": (0.03, 0.13), "network over PCA": (0.2, 1.0)}
 
 
 def components(x: np.ndarray, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
     """The noisy images seen through the principal components of x: so many as leave the least error."""
     mean = x.mean(0)
-    basis = np.linalg.svd(x[:5000] - mean, full_matrices=False)[2]
+    basis = np.linalg.svd(x[:3000] - mean, full_matrices=False)[2]
     made = [mean + (noisy - mean) @ basis[:k].T @ basis[:k] for k in (10, 20, 30, 40, 60, 80)]
     return min(made, key=lambda images: ((images - clean) ** 2).mean())
 

@@ -147,8 +147,7 @@ def stack(x, p):
     for place in range(2):
         y = encoder_block({**x, "x": y}, p, f"block_{place}/")
     y = fn.layer_norm(y, (4,), p["norm/scale"], p["norm/offset"])
-    kept = (~hidden(6)).to(F8)[..., None]
-    return (y * kept).sum(1) / kept.sum(1)
+    return y * (~hidden(6)).to(F8)[..., None]
 
 
 def translation(x, p):
@@ -181,7 +180,7 @@ PAIRS = {
     "block, padded": (BLOCK, PADDED, encoder_block),
     "block, causal": (CAUSAL, {"x": (3, 6, 4)}, lambda x, p: encoder_block(x, p, causal=True)),
     "block of a decoder": (CAUSAL, BOTH, decoder_block),
-    "stack": (nn.SequenceStack(nn.Dense(4), (BLOCK, BLOCK), pool="mean"), PADDED, stack),
+    "stack": (nn.SequenceStack(nn.Dense(4), (BLOCK, BLOCK)), PADDED, stack),
     "encoder and decoder": (
         TRANSLATION, {"source": ((3, 6), 7), "source/lengths": None, "target": ((3, 5), 7)}, translation,
     ),

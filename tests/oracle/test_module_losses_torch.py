@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from module_samples import INFOS, agree, same, samples, unexplained, unfit
+from module_samples import INFOS, agree, refusals, same, samples, unexplained, unfit
 
 from chainrule import losses, ops
+from chainrule.errors import ChainruleError
+from chainrule.executors import evaluate
 
 
 def last(x):
@@ -144,3 +146,26 @@ def test_pytorchs_samples(name, compared):
 
 def test_every_loss_of_pytorch_has_a_form_or_a_reason():
     assert not unexplained(name for name in INFOS if name.endswith("Loss") and name not in FORMS)
+
+
+TAKEN = {
+    "Expected floating point type for target with class probabilities": "whole numbers may be shares, too",
+    "ignore_index is not supported for floating point target": "it is a label, of which shares have none",
+}
+REFUSED = [case for case in refusals(FORMS) if case[3] not in TAKEN]
+
+
+@pytest.mark.parametrize(("name", "module", "inputs", "why"), REFUSED)
+def test_what_pytorch_refuses_we_refuse(name, module, inputs, why):
+    arrays = [t.numpy(force=True) for t in inputs]
+
+    def attempt():
+        nodes = [ops.input(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
+        evaluate([FORMS[name][0](module, *nodes)], dict(zip(nodes, arrays, strict=True)))
+
+    with pytest.raises(ChainruleError):
+        attempt()
+
+
+def test_refusals_are_shared():
+    assert len(REFUSED) >= 6

@@ -19,6 +19,7 @@ from module_samples import (
     agree,
     names,
     reasons,
+    refusals,
     same,
     samples,
     unexplained,
@@ -27,6 +28,8 @@ from module_samples import (
 )
 
 from chainrule import nn, ops
+from chainrule.errors import ChainruleError
+from chainrule.executors import evaluate
 from chainrule.graph import Expr
 
 # ------------------------------------------------------------------ layouts
@@ -262,3 +265,18 @@ def test_every_reason_is_one(pattern):
 @pytest.mark.parametrize(("pattern", "why"), [(pattern, why) for pattern, _, why in UNFIT])
 def test_every_row_of_what_does_not_fit_is_needed(pattern, why):
     assert why in {found for name in names(pattern) for t in (True, False) for found in reasons(name, t)}
+
+
+@pytest.mark.parametrize(("name", "module", "inputs"), [case[:3] for case in refusals(FORMS)])
+def test_what_pytorch_refuses_we_refuse(name, module, inputs):
+    (x,) = (t.numpy(force=True) for t in inputs)
+    node = ops.input("x", x.shape, x.dtype)
+
+    def attempt():
+        form = FORMS[name](module, node)
+        y, run = nn.trace(form.step, form.before(node), training=True, dtype="float64")
+        known = {run.inputs[path]: np.ones(p.spec.shape) for path, p in run.parameters.items()}
+        evaluate([y], {node: x} | known)
+
+    with pytest.raises(ChainruleError):
+        attempt()

@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_optimizers import optim_db
 
 from chainrule import optim
+from chainrule.errors import ConfigError
 
 STEPS = 40
 INFOS = {info.name: info for info in optim_db}
@@ -224,6 +225,27 @@ def test_muons_samples(monkeypatch: pytest.MonkeyPatch, compared: Any) -> None:
         found, *_ = ours(rule, steps=STEPS)
         assert_equal(found, {n: t.detach().numpy().T for n, t in θ.items()}, f"Muon {description}")
         compared("optimizers", "Muon", "PyTorch's samples")
+
+
+def refusals() -> Iterator[Any]:
+    """Settings that PyTorch refuses: numbers, since tensors are no settings here, of what we have."""
+    for name in FORMS:
+        good = samples(name)[0][1]
+        for refused in INFOS[name].optim_error_inputs_func("cpu", torch.float64):
+            given = refused.optimizer_error_input
+            ours = "lr_decay" not in given.kwargs and "tensor" not in repr(given.kwargs)
+            if given.params is None and ours:
+                yield pytest.param(name, {**good, **given.kwargs}, id=f"{name} {given.desc}")
+
+
+@pytest.mark.parametrize(("name", "d"), list(refusals()))
+def test_what_pytorch_refuses_we_refuse(name: str, d: Settings) -> None:
+    with pytest.raises(ConfigError):
+        FORMS[name](d).rule(d, 1.0)
+
+
+def test_refusals_are_shared() -> None:
+    assert len(list(refusals())) >= 8
 
 
 def test_every_optimizer_of_pytorch_has_a_form_or_a_reason() -> None:

@@ -101,6 +101,18 @@ def fresh(value):
     return value.detach().clone().requires_grad_(value.requires_grad)
 
 
+def refusals(names):
+    """(name, module, inputs, what PyTorch says) of what it refuses when it is given."""
+    for name in names:
+        info = INFOS[name]
+        make = info.module_error_inputs_func
+        for refused in make(info, "cpu", torch.float64, False, True) if make else ():
+            given = refused.module_error_input
+            made, shown = given.constructor_input, given.forward_input
+            if refused.error_on.name == "FORWARD_ERROR":
+                yield name, info.module_cls(*made.args, **made.kwargs), shown.args, refused.error_regex
+
+
 def unfit(name, module, x, training):
     """Why a sample does not fit, or None."""
     rows = [row for row in UNFIT if fnmatch.fnmatchcase(name, row[0])]
