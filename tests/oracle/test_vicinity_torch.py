@@ -43,7 +43,9 @@ def compare(net: cr.Network, twin: torch.nn.Sequential, augment, loss_of_step) -
         augment=augment, verbose=0,
     )  # fmt: skip
     for place, layer in ((0, twin[0]), (1, twin[2])):
-        np.testing.assert_allclose(net[f"dense_{place}/W"], layer.weight.detach().numpy().T, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            net[f"dense_{place}/W"], layer.weight.detach().numpy().T, rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("norm", ["max", "euclidean"])
