@@ -101,7 +101,6 @@ LAYERS = {
     "stack": nn.SequenceStack(nn.Dense(6), (nn.TransformerBlock(2), nn.TransformerBlock(3))),
 }
 LENGTHS = np.array([5, 1, 3])
-FLAT = nn.Flatten()
 
 
 @on_every_executor
@@ -119,16 +118,26 @@ def test_padding_influences_nothing(name, executor):
         np.testing.assert_allclose(one[row, :n], alone[0], rtol=1e-9, atol=1e-12)
 
 
-def test_a_stack_gives_0_past_the_end_and_means_of_what_is_there():
+def test_a_stack_gives_0_past_the_end_and_means_are_of_what_is_there():
     x = {"x": numbers(3, 5, 6), "x/lengths": LENGTHS}
-    whole = output(LAYERS["stack"], x)
-    blocks = LAYERS["stack"].blocks
-    pooled = output(nn.SequenceStack(nn.Dense(6), blocks, pool="mean"), x)
+    whole = output(nn.sequential(stack=LAYERS["stack"]), x)
+    pooled = output(nn.sequential(stack=LAYERS["stack"], pool=nn.GlobalAveragePool()), x)
     for row, n in enumerate(LENGTHS):
         assert (whole[row, n:] == 0).all()
         np.testing.assert_allclose(pooled[row], whole[row, :n].mean(axis=0), rtol=1e-9)
-    mean = output(nn.SequenceStack(nn.Dense(6), blocks, pool="mean"), {"x": x["x"]})
-    np.testing.assert_allclose(mean, output(LAYERS["stack"], {"x": x["x"]}).mean(axis=1), rtol=1e-9)
+
+
+@on_every_executor
+def test_lengths_go_through_layers_that_do_not_know_them(executor):
+    """Steps one after another: the blocks find the lengths in the run."""
+    one = nn.sequential(
+        nn.Dense(4), nn.PositionalEncoding(), nn.TransformerBlock(2), nn.MultiHeadAttention(1)
+    )
+    x = numbers(3, 5, 6)
+    found = output(one, {"x": x, "x/lengths": LENGTHS}, executor=executor)
+    for row, n in enumerate(LENGTHS):
+        alone = output(one, {"x": x[row : row + 1, :n], "x/lengths": np.array([n])})
+        np.testing.assert_allclose(found[row, :n], alone[0], rtol=1e-9, atol=1e-12)
 
 
 @on_every_executor
@@ -205,7 +214,6 @@ def test_weights_of_attention_can_be_looked_at():
         (ShapeError, "one number for each row", nn.TransformerBlock(2), {"x": (2, 5, 4), "x/lengths": (3,)}),
         (DTypeError, "whole numbers", nn.TransformerBlock(2), {"x": (2, 5, 4), "x/lengths": (2,)}),
         (ConfigError, "'source' and 'target'", nn.EncoderDecoder(*[ops.tanh] * 3), {"source": (2, 5, 4)}),
-        (ShapeError, "pool='mean'", nn.SequenceStack(ops.tanh, (FLAT,), pool="mean"), {"x": (2, 5, 4)}),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(error, message, layer, x):
@@ -223,7 +231,6 @@ def test_what_does_not_fit_is_refused(error, message, layer, x):
         lambda: nn.TransformerBlock(2, activation="relu"),
         lambda: nn.PositionalEncoding(-1),
         lambda: nn.SequenceStack(nn.Dense(3), nn.TransformerBlock(1)),
-        lambda: nn.SequenceStack(nn.Dense(3), (), pool="max"),
         lambda: nn.EncoderDecoder(nn.Dense(3), nn.Dense, nn.Dense(3)),
     ],
 )

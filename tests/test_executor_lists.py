@@ -125,7 +125,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "PositionalEncoding": (nn.PositionalEncoding(), (5, 7), ""),
     "PositionalEncoding learned": (nn.PositionalEncoding(learned=9), (5, 7), ""),
     "SequenceStack": (
-        nn.SequenceStack(nn.Embedding(7, 6), (nn.TransformerBlock(2),), pool="mean"),
+        nn.SequenceStack(nn.Embedding(7, 6), (nn.TransformerBlock(2),)),
         (4,),
         "int64",
     ),

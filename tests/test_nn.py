@@ -90,7 +90,7 @@ CASES = [
     Case("positions", nn.PositionalEncoding(), (3, 4, 3), (3, 4, 3)),
     Case("positions_learned", nn.PositionalEncoding(learned=6), (3, 4, 3), (3, 4, 3)),
     Case("transformer", SMOOTH, (3, 3, 2), (3, 3, 2)),
-    Case("stack", nn.SequenceStack(nn.Dense(2), (SMOOTH,), pool="mean"), (3, 3, 2), (3, 2)),
+    Case("stack", nn.SequenceStack(nn.Dense(2), (SMOOTH,)), (3, 3, 2), (3, 3, 2)),
     Case(
         "encoder_decoder_dropout", nn.EncoderDecoder(ENCODER, DECODER, nn.Dense(3)),
         {"source": (3, 2, 3), "target": ((3, 2), 5)}, (3, 2, 3),

@@ -108,6 +108,18 @@ def test_the_same_seed_gives_the_same_model_and_another_another():
     assert one.loss_curve_ == two.loss_curve_ != other.loss_curve_
 
 
+@pytest.mark.parametrize("encoder", ["lstm", "gru"])
+def test_recurrent_layers_read_too(encoder, tmp_path):
+    y = ["x" if w.startswith("a") else "y" for w in X]
+    model = SequenceClassifier(**SMALL, encoder=encoder, max_iter=10).fit(X, y)
+    assert model.score(X, y) >= 0.95
+    assert list(model.predict(X[:30])) == [model.predict([w])[0] for w in X[:30]]
+    model.save(tmp_path / "model.safetensors")
+    assert list(cr.load(tmp_path / "model.safetensors").predict(X[:9])) == list(model.predict(X[:9]))
+    answers = SequenceToSequence(**SMALL, encoder=encoder, max_iter=1).fit(X[:60], X[:60]).predict(["ab"])
+    assert len(answers) == 1
+
+
 def test_tokens_and_words_are_sequences_too():
     lists = [list(w) for w in X[:60]]
     model = SequenceToSequence(**SMALL, max_iter=1).fit(lists, [[t, "!"] for t in X[:60]])

@@ -30,9 +30,9 @@ class MultiHeadAttention(Layer):
     al. 2017, arXiv:1706.03762, section 3.2). A bias of the keys would shift all scores of a query alike, and
     softmax would take it off again: there is none.
 
-    an array, or a dict of "x" and "x/lengths" as a :class:`~chainrule.data.Sequence` gives it: every place
-    looks at all places of its own row (self-attention);
-    a dict with "memory" (batch, S, m), perhaps "memory/lengths": at those (cross-attention).
+    an array, or a :class:`~chainrule.data.Sequence`: every place looks at all places of its own row
+    (self-attention);
+    a dict of "x" and "memory" (batch, S, m), perhaps "memory/lengths": at those (cross-attention).
 
     What lies past a row's length has the weight 0 exactly. The weights are the output ``weights`` (batch,
     heads, T, S), which ``Network.signals`` shows.
@@ -75,13 +75,20 @@ class MultiHeadAttention(Layer):
         q = self._split(run.apply("query", dense, x))
         k = self._split(run.apply("key", Dense(n, GlorotUniform(), bias=False), memory))
         v = self._split(run.apply("value", dense, memory))
-        lengths = given.get(f"{seen}/lengths")
-        mask = None if lengths is None else there(lengths, memory.shape[1])[:, None, None]
+        inside = self._inside(given, memory, run)
+        mask = None if inside is None else inside[:, None, None]
         weights = run.apply("weights", softmax, attention_scores(q, k, mask, causal=self.causal))
         if self.dropout:
             weights = run.apply("dropout", Dropout(self.dropout), weights)
         together = reshape(transpose(weights @ v, (0, 2, 1, 3)), x.shape)
         return run.apply("output", dense, together)
+
+    def _inside(self, given: dict[str, Expr], memory: Expr, run: Run) -> Expr | None:
+        """Which places of the memory are there; None where all are."""
+        if "memory" not in given:
+            return run.inside(memory, self)
+        lengths = given.get("memory/lengths")
+        return None if lengths is None else there(lengths, memory.shape[1])
 
     def _split(self, x: Expr) -> Expr:
         """(batch, time, n) → (batch, heads, time, n/heads)"""
@@ -169,16 +176,16 @@ class TransformerBlock(Layer):
         y = floating(self, given["x"], run.dtype)
         if y.ndim != 3:
             raise ShapeError(f"TransformerBlock takes (batch, time, n), got {y.spec}")
-        own = {"x/lengths": given["x/lengths"]} if "x/lengths" in given else {}
         other = {name: node for name, node in given.items() if name.startswith("memory")}
 
         def attend(name: str, y: Expr, causal: bool, rest: dict[str, Expr]) -> Expr:
-            normed = run.apply(f"{name}_norm", LayerNorm(), y)
-            return run.apply(name, MultiHeadAttention(self.heads, causal), {"x": normed, **rest})
+            x = run.apply(f"{name}_norm", LayerNorm(), y)
+            found = run.apply(name, MultiHeadAttention(self.heads, causal), {"x": x, **rest} if rest else x)
+            return self._dropped(name, found, run)
 
-        y = y + self._dropped("attention", attend("attention", y, self.causal, own), run)
+        y = y + attend("attention", y, self.causal, {})
         if other:
-            y = y + self._dropped("cross_attention", attend("cross_attention", y, False, other), run)
+            y = y + attend("cross_attention", y, False, other)
         h = run.apply("norm", LayerNorm(), y)
         h = run.apply("hidden", Dense(self.hidden or 4 * y.shape[-1], HeNormal()), h)
         h = single(self, run.apply("activation", self.activation, h))

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from chainrule.errors import ConfigError, ShapeError
+from chainrule.errors import ConfigError
 from chainrule.graph.expr import Expr
 from chainrule.nn.attention import PositionalEncoding
-from chainrule.nn.fields import check_choice, check_flag, check_number
+from chainrule.nn.fields import check_flag, check_number
 from chainrule.nn.layer import Layer, Step, check_step, single
 from chainrule.nn.noise import Dropout
 from chainrule.nn.norm import LayerNorm
-from chainrule.nn.padded import entries_of, there
+from chainrule.nn.padded import entries_of
 from chainrule.nn.run import Run
-from chainrule.ops import cast, expand, mean, where
-from chainrule.ops import sum as total
+from chainrule.ops import expand, where
 
 __all__ = ["EncoderDecoder", "SequenceStack"]
 
@@ -24,22 +23,21 @@ __all__ = ["EncoderDecoder", "SequenceStack"]
 class SequenceStack(Layer):
     """Tokens or vectors → vectors that know of each other: embed, tell places apart, blocks, norm.
 
-    x (batch, time) of tokens, or (batch, time, features) → y (batch, time, n), 0 past a row's length; with
-    ``pool`` (batch, n). Takes an array, or a dict of "x" and "x/lengths" (:class:`~chainrule.data.Sequence`),
-    and "memory" where the blocks are those of a decoder.
+    x (batch, time) of tokens, or (batch, time, features) → y (batch, time, n), 0 past a row's length. Takes
+    an array, or a :class:`~chainrule.data.Sequence`; a dict of "x" and "memory" where the blocks are those of
+    a decoder.
 
     embed       Embedding(categories, n) of tokens, Dense(n) of vectors, or another step
     blocks      layers such as :class:`TransformerBlock`: each is given x, its lengths and the memory
     position    what tells places apart; None where the blocks do by themselves
     dropout     of what is embedded, in training
     norm        whether a LayerNorm ends the stack
-    pool        "mean": over the places that are there
 
     >>> from chainrule import nn, ops
     >>> x = {"x": ops.input("x", (5, 7), "int64"), "x/lengths": ops.input("lengths", (5,), "int64")}
-    >>> stack = SequenceStack(nn.Embedding(30, 8), (nn.TransformerBlock(2),), pool="mean")
+    >>> stack = SequenceStack(nn.Embedding(30, 8), (nn.TransformerBlock(2), nn.LSTM(8, sequences=True)))
     >>> nn.trace(stack, x, training=True)[0].shape
-    (5, 8)
+    (5, 7, 8)
     """
 
     embed: Step
@@ -47,7 +45,6 @@ class SequenceStack(Layer):
     position: Step | None = PositionalEncoding()
     dropout: float = 0.0
     norm: bool = True
-    pool: str = "none"
 
     def __post_init__(self) -> None:
         check_step(self.embed, "SequenceStack: embed")
@@ -59,7 +56,6 @@ class SequenceStack(Layer):
             check_step(self.position, "SequenceStack: position")
         check_number(self, "dropout", 0, 1, open_high=True)
         check_flag(self, "norm")
-        check_choice(self, "pool", ("none", "mean"))
 
     def __call__(self, x: Any, run: Run) -> Expr:
         given = entries_of(self, x, "x", "memory")
@@ -69,20 +65,12 @@ class SequenceStack(Layer):
         if self.dropout:
             y = run.apply("dropout", Dropout(self.dropout), y)
         for place, block in enumerate(self.blocks):
-            y = single(self, run.apply(f"block_{place}", block, {"x": y, **given} if given else y))
+            x = {"x": y, **given} if "memory" in given else y
+            y = single(self, run.apply(f"block_{place}", block, x))
         if self.norm:
             y = run.apply("norm", LayerNorm(), y)
-        lengths = given.get("x/lengths")
-        if y.ndim == 3 and lengths is not None:
-            y = where(expand(there(lengths, y.shape[1]), -1), y, 0)
-        return self._pooled(y, lengths) if self.pool == "mean" else y
-
-    def _pooled(self, y: Expr, lengths: Expr | None) -> Expr:
-        if y.ndim != 3:
-            raise ShapeError(
-                f"SequenceStack: pool='mean' is over (batch, time, n), the blocks gave {y.spec}; leave it out"
-            )
-        return mean(y, 1) if lengths is None else total(y, 1) / expand(cast(lengths, y.dtype), -1)
+        inside = run.inside(y, self) if y.ndim == 3 else None
+        return y if inside is None else where(expand(inside, -1), y, 0)
 
 
 @dataclass(frozen=True)

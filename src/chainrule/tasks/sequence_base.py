@@ -36,14 +36,28 @@ def _attending(estimator: Any) -> dict[str, Any]:
     return {"blocks": (block,) * estimator.layers}
 
 
-ENCODERS: dict[str, Callable[[Any], dict[str, Any]]] = {"attention": _attending}
+def _recurrent(cell: Callable[..., nn.Layer]) -> Callable[[Any], dict[str, Any]]:
+    """Recurrent layers, forwards and backwards, which know places by themselves."""
+
+    def made(estimator: Any) -> dict[str, Any]:
+        block = nn.Bidirectional(cell(estimator.width // 2, sequences=True))
+        return {"blocks": (block,) * estimator.layers, "position": None}
+
+    return made
+
+
+ENCODERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "attention": _attending,
+    "lstm": _recurrent(nn.LSTM),
+    "gru": _recurrent(nn.GRU),
+}
 """What ``encoder`` may be: from an estimator's parameters to those of the SequenceStack that reads."""
 
 
-def reader(estimator: Any, source: Vocabulary | Vectors, pool: str = "none") -> nn.SequenceStack:
+def reader(estimator: Any, source: Vocabulary | Vectors) -> nn.SequenceStack:
     """The stack that reads sequences of a source."""
     made = ENCODERS[estimator.encoder](estimator)
-    return nn.SequenceStack(source.embedding(estimator.width), dropout=estimator.dropout, pool=pool, **made)
+    return nn.SequenceStack(source.embedding(estimator.width), dropout=estimator.dropout, **made)
 
 
 # ------------------------------------------------------------------ what the two share
@@ -145,6 +159,10 @@ class SequenceLearner(BaseEstimator, ABC):
                 raise ConfigError(f"{title}: unknown {name} {value!r}; {nearest(value, known)}")
         if self.width % self.heads:
             raise ConfigError(f"{title}: {self.heads} heads do not divide the width {self.width}")
+        if self.width % 2 and self.encoder != "attention":
+            raise ConfigError(
+                f"{title}: width is {self.width}, of which each direction needs half: make it even"
+            )
         if self.optimizer is not None and not isinstance(self.optimizer, optim.Rule):
             raise ConfigError(f"{title}: optimizer is {self.optimizer!r}; give one such as optim.AdamW(1e-3)")
 

@@ -31,7 +31,7 @@ class SequenceToSequence(SequenceLearner):
 
     split           of text into "characters" or "words"; lists are their "tokens". "auto": text's characters.
                     A pair where X and y differ: ("words", "characters")
-    encoder         "attention"
+    encoder         "attention", or "lstm" or "gru", each forwards and backwards; the decoder attends
     width, layers, heads   units at a place, blocks of encoder and decoder each, heads of attention
     dropout         share of what each part adds that training drops
     beam            answers that are followed at once when predicting
@@ -192,7 +192,8 @@ class SequenceClassifier(ClassifierMixin, SequenceLearner):
         self._target = OneOf(classes, wide=True)
         self.classes_ = classes
         head = nn.Dense(self._target.outputs[OUTPUT], nn.GlorotUniform())
-        return nn.sequential(encoder=reader(self, self.source_, "none" if self.each else "mean"), head=head)
+        pool: dict[str, nn.Layer] = {} if self.each else {"pool": nn.GlobalAveragePool()}
+        return nn.sequential(encoder=reader(self, self.source_), **pool, head=head)
 
     def _data(self, rows: list[Any], y: list[Any], length: int | None) -> tuple[Any, Array]:
         x = self._padded(rows, "X", length)
