@@ -1,7 +1,7 @@
 """Imputation: digits of which half the pixels were lost.
 
-A network learns to guess hidden cells from those that are left: in every step other cells are hidden, of
-every row another share, so that it can answer for any gaps. Here half of the pixels of 8×8 digits are taken
+A network learns to guess hidden cells from those that are left: in every step another half of the known ones
+is hidden, so that it can answer for any gaps. Here half of the pixels of 8×8 digits are taken
 away, in training and in testing, and filled by the mean of the pixel, by the nearest neighbours, by a linear
 regression of each pixel on all others, again and again (scikit-learn's imputers), and by the network.
 Left: some digits and what was made of them. Right: how far filled pixels are off, for other shares lost.
@@ -28,8 +28,8 @@ EXPECTED = {"error of the network": (0.4, 0.92), "error of the mean": (0.9, 1.1)
 def fillers(short: bool) -> dict[str, object]:
     """What fills gaps, by name."""
     ours = cr.Imputer(
-        hidden_layer_sizes=(200,), learning_rate_init=3e-3, max_iter=25 if short else 150,
-        early_stopping=False, schedule=cr.optim.Linear(), random_state=0,
+        0.5, (500,), learning_rate_init=3e-3, max_iter=20 if short else 100, early_stopping=False,
+        schedule=cr.optim.Linear(), tol=0.0, random_state=0,
     )  # fmt: skip
     named = {"mean": SimpleImputer(keep_empty_features=True), "network": ours}
     if not short:

@@ -12,7 +12,7 @@ from chainrule.data.tables import Boolean, Category, Date, Number, Ordinal, Tabl
 from chainrule.data.tables.cast import as_dates, as_numbers, as_places
 from chainrule.executors import Array, evaluate
 from chainrule.graph.expr import Expr
-from chainrule.tasks.scaling import Affine, moments
+from chainrule.tasks.scaling import Affine, moments, of_one_unit
 from chainrule.tasks.targets import OUTPUT, Target, check_reach
 
 __all__ = ["Rows", "each_loss"]
@@ -50,7 +50,7 @@ class Rows(Target):
     def seen(
         X: Any, weight: Array | None, encoder: TableEncoder | None, scaling: Affine, components: int = 0
     ) -> Rows:
-        """From the first rows; numbers of an array as the network sees them, of a table in deviations."""
+        """From the first rows; columns of an array that seem to have one unit share a scale."""
         if encoder is None:
             names = tuple(f"x{i}" for i in range(X.shape[1]))
             return Rows(names, (), scaling, array=True, components=components)
@@ -59,12 +59,15 @@ class Rows(Target):
         numbers = tuple(c.name for c in columns if isinstance(c, Date | Number))
         others = [c for c in columns if isinstance(c, Category | Ordinal | Boolean)]
         table = as_table(X)
-        pairs = [_moments(_as_number(table, name, name in dates), weight) for name in numbers]
-        mean, deviation = (np.array([p[i] for p in pairs], np.float64) for i in range(2))
+        found = [_moments(_as_number(table, name, name in dates), weight) for name in numbers]
+        mean, deviation, reach = (np.array([f[i] for f in found], np.float64) for i in range(3))
+        scale = Affine(mean, np.where(deviation > 0, deviation, 1.0))
+        if not isinstance(X, Table):
+            scale = of_one_unit(mean, deviation, reach)
         return Rows(
             numbers,
             dates,
-            Affine(mean, np.where(deviation > 0, deviation, 1.0)),
+            scale,
             tuple(c.name for c in others),
             tuple(c.values if isinstance(c, Boolean) else c.categories for c in others),
             not isinstance(X, Table),
@@ -168,9 +171,10 @@ def _as_number(table: Table, name: str, date: bool) -> Array:
     return np.where(np.isnat(when), np.nan, when.astype(np.int64).astype(np.float64))
 
 
-def _moments(values: Array, weight: Array | None) -> tuple[float, float]:
+def _moments(values: Array, weight: Array | None) -> tuple[float, float, float]:
+    """Mean, deviation, and the farthest from the mean, of the values that are known."""
     known = ~np.isnan(values)
     if not known.any():
-        return 0.0, 1.0
+        return 0.0, 1.0, 0.0
     mean, deviation = moments(values[known, None], None if weight is None else weight[known])
-    return float(mean[0]), float(deviation[0])
+    return float(mean[0]), float(deviation[0]), float(np.abs(values[known] - mean[0]).max())

@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.executors import Array
 
-__all__ = ["Affine", "by_unit", "identity", "moments", "standard"]
+__all__ = ["Affine", "by_unit", "identity", "moments", "of_one_unit", "standard"]
 
 _BLOCK = 1 << 14  # rows that are made float64 at a time
 _REACH = 4  # columns of one unit reach as far as each other within this factor
@@ -92,7 +92,11 @@ def by_unit(x: Array, weight: Array | None = None) -> Affine:
     [7.48, 7.48, 0.5]
     """
     mean, deviation = moments(x, weight)
-    reach = np.maximum(x.max(axis=0) - mean, mean - x.min(axis=0))
+    return of_one_unit(mean, deviation, np.maximum(x.max(axis=0) - mean, mean - x.min(axis=0)))
+
+
+def of_one_unit(mean: Array, deviation: Array, reach: Array) -> Affine:
+    """``by_unit`` from each column's mean, deviation, and the farthest that it reaches from its mean."""
     alike = (reach >= reach.max(initial=0.0) / _REACH) & (deviation > 0)
     scale = np.where(deviation > 0, deviation, 1.0)
     scale[alike] = np.sqrt(np.mean(deviation[alike] ** 2)) if alike.any() else 1.0
