@@ -53,7 +53,7 @@ CASES = [
     Case("dropout", nn.Dropout(0.4), (5, 4), (5, 4)),
     Case("dropout_weights", nn.Dropout(0.2, scaling="weights"), (5, 4), (5, 4)),
     Case("gaussian_noise", nn.GaussianNoise(0.5), (5, 4), (5, 4)),
-    Case("gaussian_sample", nn.GaussianSample(0.5), (5, 6), (5, 3)),
+    Case("code_with_noise", nn.GaussianSample(0.5), (5, 6), (5, 3)),
     Case("hide_cells", nn.HideCells(0.4, (0, 1, 1, 2), (0.0, 1.0, 0.5, 0.0)), (5, 4), (5, 4)),
     Case(
         "hide_codes", nn.sequential(nn.HideCells("any", (0, 0), (0.0, 1.0), (6,)), nn.Columns(((7, 3),))),

@@ -18,7 +18,9 @@ __all__ = ["GaussianSample"]
 
 @dataclass(frozen=True)
 class GaussianSample(Layer):
-    """Draws from the Gaussian that it is given  z = μ + σ ⊙ ε,  ε ~ N(0, 1).    x (batch, …, 2k) → z (batch, …, k)
+    """Draws from the Gaussian that it is given  z = μ + σ ⊙ ε,  ε ~ N(0, 1).
+
+    x (batch, …, 2k) → z (batch, …, k)
 
     x holds k means μ, then k log-variances log σ². Inference takes z = μ. The noise is drawn beside the
     parameters, so gradients pass through μ and σ (Kingma & Welling 2014, arXiv:1312.6114, eq. 10).
