@@ -254,7 +254,8 @@ def test_pytorchs_samples(name, training, compared):
 
 
 def test_every_module_of_pytorch_has_a_form_or_a_reason():
-    assert not unexplained(name for name in INFOS if not name.endswith("Loss") and name not in FORMS)
+    left = {name for name in INFOS if not name.endswith("Loss")} - set(FORMS)
+    assert not unexplained(left - {"RNN", "GRU", "LSTM"})  # test_module_recurrent_torch.py
 
 
 @pytest.mark.parametrize("pattern", WITHOUT)

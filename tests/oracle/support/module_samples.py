@@ -42,6 +42,8 @@ UNFIT = [
     ("*BCE*", lambda m, x, t: m.weight is not None, "weights belong to samples and classes, not to outputs"),
     ("PoissonNLLLoss", lambda m, x, t: m.full, "the constant log y! is left out: no network can change it"),
     ("PoissonNLLLoss", lambda m, x, t: not m.log_input and not m.full, "the output is a rate's logarithm"),
+    *[(name, lambda m, x, t: len(x) > 1, "states begin at 0") for name in ("RNN", "GRU", "LSTM")],
+    ("LSTM", lambda m, x, t: m.proj_size, "a projection of the state is a Dense layer of its own"),
 ]  # fmt: skip
 
 WITHOUT = {
@@ -66,9 +68,6 @@ WITHOUT = {
     "HingeEmbeddingLoss": "hinge losses are not in the catalogue",
     "CosineEmbeddingLoss": "not in the catalogue",
     "*Cell": "one step from a given state is no layer here; the recurrent layers run over time",
-    "RNN": "no recurrence",
-    "GRU": "no recurrence",
-    "LSTM": "no recurrence",
     "Transformer*": "theirs have biases of keys, which softmax takes off; see test_attention_torch.py",
     "MultiheadAttention": "keys and values of its samples are two inputs; see test_attention_torch.py",
     "CTCLoss": "not in the catalogue: alignment of sequences",
