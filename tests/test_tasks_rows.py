@@ -14,7 +14,15 @@ from sklearn.metrics import roc_auc_score
 import chainrule as cr
 from chainrule.data.tables import Table, as_table
 from chainrule.errors import ConfigError, DataError
-from chainrule.tasks import AnomalyDetector, AutoEncoder, Denoiser, Imputer, MLPClassifier, MLPRegressor
+from chainrule.tasks import (
+    AnomalyDetector,
+    AutoEncoder,
+    Denoiser,
+    DensityEstimator,
+    Imputer,
+    MLPClassifier,
+    MLPRegressor,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -284,3 +292,28 @@ def test_what_a_network_with_hidden_inputs_is_shown_of_a_gap() -> None:
     np.testing.assert_allclose(layer.hidden, gaps["x"][0])
     np.testing.assert_array_equal(layer.codes, gaps["codes"][0])
     assert len(layer.cells) == gaps["x"].shape[1]
+
+
+# ------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("form", ["array", "table"])
+@pytest.mark.parametrize("kind", [AutoEncoder, Denoiser, AnomalyDetector, Imputer, DensityEstimator])
+def test_a_file_says_of_rows_what_the_estimator_said(kind: Any, form: str, tmp_path: Any) -> None:
+    x: Any = plane(80) if form == "array" else people(80)[0]
+    model = kind(**QUICK, max_iter=3).fit(x)
+    model.save(tmp_path / "m")
+    found = cr.load(tmp_path / "m")
+    if form == "array" and kind is Imputer:
+        x = np.where(RNG.random(x.shape) < 0.3, np.nan, x)
+    says = {AnomalyDetector: "predict", Imputer: "transform", DensityEstimator: "score_samples"}
+    wanted, again = getattr(model, says.get(kind, "reconstruct"))(x), found.predict(x)
+    if isinstance(wanted, dict):
+        wanted, again = as_table(wanted), as_table(again)
+        assert wanted.names == again.names
+        assert all((wanted[name] == again[name]).all() for name in wanted.names)
+    else:
+        np.testing.assert_array_equal(again, wanted)
+    assert "rows" in repr(found)
+    with pytest.raises(ConfigError, match="no probabilities"):
+        found.predict_proba(x)

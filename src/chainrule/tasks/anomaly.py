@@ -33,6 +33,8 @@ class AnomalyDetector(OutlierMixin, BaseAutoEncoder):
     [1, -1]
     """
 
+    _answers = "anomalies"
+
     def __init__(
         self,
         contamination: float = 0.1,
@@ -70,6 +72,7 @@ class AnomalyDetector(OutlierMixin, BaseAutoEncoder):
         scores = self._scores(self._rows(X, reset=False))
         weight = np.ones(len(scores)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.offset_ = _quantile(scores, self.contamination, np.broadcast_to(weight, scores.shape))
+        self._target.offset = self.offset_
         return self
 
     def score_samples(self, X: Any) -> Array:
@@ -78,10 +81,7 @@ class AnomalyDetector(OutlierMixin, BaseAutoEncoder):
         return self._scores(self._rows(X, reset=False))
 
     def _scores(self, rows: Any) -> Array:
-        z = self.network_.output(self._shown(rows))
-        known = np.count_nonzero(~np.isnan(self._target.cells(rows)), axis=1)
-        scores: Array = -self._target.each_loss(z, rows) / np.maximum(known, 1)
-        return scores
+        return self._target.scores(self.network_.output(self._shown(rows)), rows)
 
     def decision_function(self, X: Any) -> Array:
         """``score_samples`` minus ``offset_``: below 0 for anomalies.   (n,)"""

@@ -42,6 +42,8 @@ class DensityEstimator(DensityMixin, RowLearner):
     1.0
     """
 
+    _answers = "densities"
+
     def __init__(
         self,
         components: int = 5,
@@ -96,9 +98,7 @@ class DensityEstimator(DensityMixin, RowLearner):
         """log p of each row, in the units of its columns.   (n,)"""
         check_is_fitted(self, "network_")
         rows = self._rows(X, reset=False)
-        z = self.network_.output(self._shown(rows))
-        known = ~np.isnan(self._target.cells(rows)[:, : len(self._target.numbers)])
-        return -self._target.each_loss(z, rows) - known @ np.log(self._target.scale.scale)
+        return self._target.log_density(self.network_.output(self._shown(rows)), rows)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of ``score_samples``."""

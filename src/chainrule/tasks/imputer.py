@@ -9,11 +9,9 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule import nn
-from chainrule.data.tables import Ignored, Table, is_missing
+from chainrule.data.tables import Table
 from chainrule.errors import ConfigError
-from chainrule.executors import Array
 from chainrule.tasks import architecture
-from chainrule.tasks.filling import filled
 from chainrule.tasks.parameters import store
 from chainrule.tasks.row_learner import RowLearner
 
@@ -39,6 +37,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, RowLearner):
     >>> model.transform([[1.0, np.nan, np.nan]]).round()
     array([[ 1.,  2., -1.]])
     """
+
+    _answers = "gaps"
 
     def __init__(
         self,
@@ -76,10 +76,6 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, RowLearner):
         straight = nn.Dense(self._target.loss.width, init=nn.Zeros(), bias=False)
         return nn.sequential(*self._shown.front(self.hide_inputs), nn.Residual(body, straight))
 
-    def _learned(self, y: Any, weight: Array | None, every_y: Any) -> Any:
-        self._same = _constants(y, self._shown.encoder) if isinstance(y, Table) else {}
-        return super()._learned(y, weight, every_y)
-
     def _judged(self, shown: Any, target: Any) -> tuple[Any, Any]:
         """With cells hidden, and those alone to be guessed: of every row a share as in training."""
         layer, rows, rng = self._shown.hiding(self.hide_inputs), len(shown), np.random.default_rng(self._seed)
@@ -95,32 +91,10 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, RowLearner):
         """X with its gaps filled: an array, or what X is."""
         check_is_fitted(self, "network_")
         rows = self._rows(X, reset=False)
-        values = self._target.expected(self.network_.output(self._shown(rows)))
-        if not isinstance(rows, Table):
-            return self._filled_array(rows, values)
-        columns = dict(self._target.decode(values).columns)
-        for name, value in self._same.items():
-            columns[name] = np.full(len(rows), value, rows[name].dtype)
-        gaps = {name: is_missing(rows[name]) for name in columns if name in rows.names}
-        return filled(X, rows, Table(columns), gaps)
-
-    def _filled_array(self, x: Array, values: Array) -> Array:
-        places = [int(name[1:]) for name in self._target.numbers]
-        x = x.copy()
-        x[:, places] = np.where(np.isnan(x[:, places]), values, x[:, places])
-        return x
+        z = self.network_.output(self._shown(rows))
+        return self._target.fill(z, X if isinstance(rows, Table) else rows)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _constants(table: Table, encoder: Any) -> dict[str, Any]:
-    """The value of every column from which nothing is learned because it has but one."""
-    found = {}
-    for column in encoder.columns:
-        if isinstance(column, Ignored) and column.why == "constant":
-            values = table[column.name]
-            found[column.name] = values[~is_missing(values)][0]
-    return found

@@ -20,6 +20,7 @@ from chainrule.storage import write_tensors
 from chainrule.tasks.logarithms import Logarithms
 from chainrule.tasks.mixtures import Mixtures
 from chainrule.tasks.packing import pack, unpack
+from chainrule.tasks.rows import Rows
 from chainrule.tasks.scaling import Affine
 from chainrule.tasks.targets import Labels, Numbers, OneOf, SeveralOf, Target
 
@@ -28,7 +29,7 @@ __all__ = ["FORMAT", "Predictor", "parameters_of", "predictor_of", "restore"]
 FORMAT = 1  # of what is written here, inside the file's own format
 
 _OF_NUMBERS = (Logarithms, Mixtures, Numbers)
-_TARGETS = (Labels, *_OF_NUMBERS, OneOf, SeveralOf)
+_TARGETS = (Labels, *_OF_NUMBERS, OneOf, Rows, SeveralOf)
 _PACKED: dict[str, type] = {cls.__name__: cls for cls in (Affine, *_TARGETS)}
 """The only classes that a file's description of a target can make."""
 
@@ -59,17 +60,19 @@ class Predictor:
     def __repr__(self) -> str:
         columns = "an array" if self.features is None else f"{len(self.features)} columns"
         answer = "numbers" if isinstance(self.target, _OF_NUMBERS) else "classes"
+        answer = "rows" if isinstance(self.target, Rows) else answer
         return f"<Predictor of {self.estimator}: {columns} → {answer}>"
 
     @property
     def classes(self) -> Any:
         """The classes, in the order of predict_proba's columns; a list of them for several targets."""
-        if isinstance(self.target, _OF_NUMBERS):
-            raise AttributeError(f"{self.estimator} predicts numbers, so it has no classes")
+        if isinstance(self.target, (*_OF_NUMBERS, Rows)):
+            raise AttributeError(f"{self.estimator} predicts no classes")
         return self.target.classes
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Classes, or numbers, for rows of X.
+        """Classes, or numbers, for rows of X; of estimators that learn rows from themselves what they say of
+        them: their cells, their gaps filled, −1 for anomalies, log densities.
 
         X             an array (rows, columns), or a table with the columns it was fitted on, in any order
         return_std    the predicted standard deviations too, where a regressor learned them
@@ -77,7 +80,7 @@ class Predictor:
         DataError for missing values where training had none, infinities, lacking columns, or another number.
         """
         z = self._raw(X)
-        found = self.target.predict(z)
+        found = self.target.answer(z, X if self.encoder is not None else self._columns(X))
         return (found, self._numbers("deviation").deviation(z)) if return_std else found
 
     def predict_quantiles(self, X: Any) -> Array:
@@ -97,8 +100,8 @@ class Predictor:
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities of the classes; for several targets a list of them. ConfigError of numbers."""
-        if isinstance(self.target, _OF_NUMBERS):
-            raise ConfigError(f"{self.estimator} predicts numbers: it has no probabilities")
+        if isinstance(self.target, (*_OF_NUMBERS, Rows)):
+            raise ConfigError(f"{self.estimator} predicts no classes: it has no probabilities")
         return self.target.probabilities(self._raw(X))
 
     def _raw(self, X: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC
 from typing import Any
 
@@ -11,6 +12,7 @@ from chainrule.executors import Array
 from chainrule.tasks.base import Learner
 from chainrule.tasks.filling import empty_like
 from chainrule.tasks.monitor import with_callbacks
+from chainrule.tasks.predictor import predictor_of
 from chainrule.tasks.rows import Rows
 from chainrule.tasks.targets import Target
 
@@ -22,6 +24,7 @@ class RowLearner(Learner, ABC):
 
     _target: Rows
     _components = 0
+    _answers = "rows"
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -37,8 +40,15 @@ class RowLearner(Learner, ABC):
         return X, X
 
     def _learned(self, y: Any, weight: Array | None, every_y: Any) -> tuple[Target, Any]:
-        target = Rows.seen(y, weight, self._shown.encoder, self._shown.scaling, self._components)
+        target = Rows.seen(
+            y, weight, self._shown.encoder, self._shown.scaling, self._components, self._answers
+        )
         return target, target.loss
 
     def _default_score(self, z: Any, y: Any, weight: Array | None) -> float:
         return -float(np.average(self._target.each_loss(z, y), weights=weight))
+
+    def save(self, path: str | os.PathLike[str], *, optimizer: bool = False) -> None:
+        """One safe file, which :func:`chainrule.load` gives back as a Predictor: without scikit-learn its
+        ``predict`` says of rows what this estimator does. ``optimizer`` adds the optimizer's state."""
+        predictor_of(self).save(path, optimizer=optimizer)

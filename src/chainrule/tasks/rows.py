@@ -8,10 +8,23 @@ from typing import Any
 import numpy as np
 
 from chainrule import losses, ops
-from chainrule.data.tables import Boolean, Category, Date, Number, Ordinal, Table, TableEncoder, as_table
+from chainrule.data.tables import (
+    Boolean,
+    Category,
+    Date,
+    Ignored,
+    Number,
+    Ordinal,
+    Table,
+    TableEncoder,
+    as_table,
+    is_missing,
+)
 from chainrule.data.tables.cast import as_dates, as_numbers, as_places
+from chainrule.errors import ConfigError
 from chainrule.executors import Array, evaluate
 from chainrule.graph.expr import Expr
+from chainrule.tasks.filling import filled
 from chainrule.tasks.scaling import Affine, moments, of_one_unit
 from chainrule.tasks.targets import OUTPUT, Target, check_reach
 
@@ -31,6 +44,10 @@ class Rows(Target):
     categories    of each of those columns
     array         whether rows are arrays of numbers, and no table
     components    of the density that is learned of each number; 0: its mean alone
+    answers       what :meth:`answer` says of a row: "rows", its cells as they are expected to be; "gaps",
+                  those that are missing alone; "anomalies", −1 or 1; "densities", its log density
+    offset        the score below which a row is an anomaly
+    same          (name, value) of columns that held one value alone, which fills their gaps
     """
 
     numbers: tuple[str, ...]
@@ -40,20 +57,28 @@ class Rows(Target):
     categories: tuple[tuple[str, ...], ...] = ()
     array: bool = False
     components: int = 0
+    answers: str = "rows"
+    offset: float = 0.0
+    same: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.answers not in ("rows", "gaps", "anomalies", "densities"):
+            raise ConfigError(f"rows are not answered by {self.answers!r}")
+        if len(self.scale.mean) != len(self.numbers) or len(self.names) != len(self.categories):
+            raise ConfigError("rows: the scale or the categories do not fit the columns")
         sizes = tuple(len(c) for c in self.categories)
         self.loss = losses.Cells(len(self.numbers), sizes, self.components)
         self.activation, self.outputs = "identity", {OUTPUT: self.loss.width}
 
     @staticmethod
     def seen(
-        X: Any, weight: Array | None, encoder: TableEncoder | None, scaling: Affine, components: int = 0
-    ) -> Rows:
+        X: Any, weight: Array | None, encoder: TableEncoder | None, scaling: Affine, components: int,
+        answers: str,
+    ) -> Rows:  # fmt: skip
         """From the first rows; columns of an array that seem to have one unit share a scale."""
         if encoder is None:
             names = tuple(f"x{i}" for i in range(X.shape[1]))
-            return Rows(names, (), scaling, array=True, components=components)
+            return Rows(names, (), scaling, array=True, components=components, answers=answers)
         columns = [c for c in encoder.columns if c.features]
         dates = tuple(c.name for c in columns if isinstance(c, Date))
         numbers = tuple(c.name for c in columns if isinstance(c, Date | Number))
@@ -72,6 +97,8 @@ class Rows(Target):
             tuple(c.values if isinstance(c, Boolean) else c.categories for c in others),
             not isinstance(X, Table),
             components,
+            answers,
+            same=_constants(X, encoder) if isinstance(X, Table) else (),
         )
 
     # ------------------------------------------------------------------ to the network and back
@@ -135,10 +162,40 @@ class Rows(Target):
         """The loss of each row, in float64.   (n,)"""
         return each_loss(self.loss, z, self.encode(y, z.dtype))
 
-    @property
-    def offset(self) -> float:
-        """By how much less a log density is in the numbers' own units than in scaled ones: Σ log scale."""
-        return float(np.log(self.scale.scale).sum())
+    # ------------------------------------------------------------------ what is said of rows
+
+    def answer(self, z: Array, X: Any) -> Any:
+        if self.answers == "gaps":
+            return self.fill(z, X)
+        if self.answers == "anomalies":
+            return np.where(self.scores(z, X) < self.offset, -1, 1)
+        return self.log_density(z, X) if self.answers == "densities" else self.predict(z)
+
+    def scores(self, z: Array, X: Any) -> Array:
+        """Minus the loss of each row, the mean over its known cells.   (n,)"""
+        known = np.count_nonzero(~np.isnan(self.cells(X)), axis=1)
+        return -self.each_loss(z, X) / np.maximum(known, 1)
+
+    def log_density(self, z: Array, X: Any) -> Array:
+        """Of each row, in the units of its columns.   (n,)"""
+        known = ~np.isnan(self.cells(X)[:, : len(self.numbers)])
+        return -self.each_loss(z, X) - known @ np.log(self.scale.scale)
+
+    def fill(self, z: Array, X: Any) -> Any:
+        """X with its gaps filled: an array, or what X is."""
+        values = self.expected(z)
+        if self.array:
+            x = np.array(X, X.dtype if getattr(X, "dtype", None) in (np.float32, np.float64) else np.float64)
+            places = [int(name[1:]) for name in self.numbers]
+            x[:, places] = np.where(np.isnan(x[:, places]), values, x[:, places])
+            return x
+        table = as_table(X)
+        columns = dict(self.decode(values).columns)
+        for name, value in self.same:
+            if table[name].dtype.kind in "OMf":  # others have no gaps
+                columns[name] = np.full(len(table), value, table[name].dtype)
+        gaps = {name: is_missing(table[name]) for name in columns}
+        return filled(X, table, Table(columns), gaps)
 
 
 def each_loss(loss: losses.Loss, z: Array, t: Array) -> Array:
@@ -178,3 +235,14 @@ def _moments(values: Array, weight: Array | None) -> tuple[float, float, float]:
         return 0.0, 1.0, 0.0
     mean, deviation = moments(values[known, None], None if weight is None else weight[known])
     return float(mean[0]), float(deviation[0]), float(np.abs(values[known] - mean[0]).max())
+
+
+def _constants(table: Table, encoder: TableEncoder) -> tuple[tuple[str, Any], ...]:
+    """The value of every column from which nothing is learned because it has but one; of a date its text."""
+    found = []
+    for column in encoder.columns:
+        if isinstance(column, Ignored) and column.why == "constant":
+            values = table[column.name]
+            value = values[~is_missing(values)][0]
+            found.append((column.name, str(value) if values.dtype.kind == "M" else value))
+    return tuple(found)

@@ -69,6 +69,10 @@ class Target(ABC):
     def predict(self, z: Any) -> Array:
         """The predictions from the network's outputs."""
 
+    def answer(self, z: Any, X: Any) -> Any:
+        """What is said of the rows X themselves, from the network's outputs for them: the predictions."""
+        return self.predict(z)
+
     def probabilities(self, z: Any) -> Any:
         """Of the classes; never 0."""
         raise ConfigError(f"{type(self).__name__} have no probabilities")
