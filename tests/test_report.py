@@ -327,8 +327,11 @@ def test_every_recipe_is_the_network_and_can_be_written_down(name: str) -> None:
     recipe = RECIPES[name]
     net = Network(*recipe.layers).build(784, dtype="uint8")
     shapes = [p.shape for path, p in net.parameters.items() if path.endswith("/W")]
-    hidden = (512, 512) if name == "invariant" else (225, 144)
-    assert shapes == list(itertools.pairwise((784, *hidden, 10)))
+    if name == "conv":
+        assert [s[-1] for s in shapes] == [16, 16, 32, 32, 64, 128, 10]
+    else:
+        hidden = (512, 512) if name == "invariant" else (225, 144)
+        assert shapes == list(itertools.pairwise((784, *hidden, 10)))
     assert recipe.name == name
     for part in (recipe.optimizer, recipe.schedule, recipe.loss, recipe.augment):
         to_json(part)

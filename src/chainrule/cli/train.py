@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_RECIPES = ("quick", "lecture", "best", "invariant")
+_RECIPES = ("quick", "lecture", "best", "conv", "invariant")
 _DEFAULTS: dict[str, Any] = {"recipe": "quick", "seed": 0, "executor": "auto", "held_out": False}
 _OF_MNIST = ("recipe", "held_out")
 
