@@ -183,6 +183,7 @@ RANDOM = {
     "Dropout": (nn.Dropout(0.3), fn.dropout),
     "GaussianNoise": (nn.GaussianNoise(0.3), None),
     "HideCells": (nn.HideCells(0.3, (0, 0, 1, 2), (0.0,) * 4), None),
+    "GaussianSample": (nn.GaussianSample(), lambda x, rate, training: x[:, :2]),
 }
 
 ACTIVATIONS = {

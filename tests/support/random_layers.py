@@ -198,9 +198,18 @@ def _attending(draws: random.Random, _: int) -> list[Step]:
     return [dense(draws, 24), AsImage((6, 4), nn.sequential(body, nn.GlobalAveragePool()))]
 
 
+def _recurrent(draws: random.Random, _: int) -> list[Step]:
+    """Units as a sequence, read step after step."""
+    sequences = draws.random() < 0.5
+    cell = draws.choice([nn.Elman, nn.GRU, nn.LSTM])(draws.randint(1, 9), sequences)
+    steps = [nn.Reshape((6, 4)), draws.choice([cell, nn.Bidirectional(cell)])]
+    steps += [nn.GlobalAveragePool()] if sequences else []
+    return [dense(draws, 24), AsImage((24,), nn.sequential(*steps))]
+
+
 BLOCKS: tuple[Callable[[random.Random, int], list[Step]], ...] = (
     _plain, _plain, _batch_norm, _layer_norm, _dropout, _noise, _prelu, _maxout, _residual, _shared, _tied,
-    _branches, _penalised, _convolved, _sampled, _masked, _attending,
+    _branches, _penalised, _convolved, _sampled, _masked, _attending, _recurrent,
 )  # fmt: skip
 
 
