@@ -64,17 +64,16 @@ def summary(told: Iterable[Told]) -> list[str]:
     """A line for each kind: how many names each judge has seen, in how many samples.
 
     >>> summary([("losses", "Huber", "PyTorch", 2), ("losses", "Focal", "JAX", 1)])
-    ['losses        2 in all: 1 against PyTorch (2 samples), 1 against JAX (1 sample)']
+    ['losses        1 against PyTorch (2 samples), 1 against JAX (1 sample)']
     """
     table: dict[str, dict[str, Counter[str]]] = {}
     for kind, name, judge, samples in told:
         table.setdefault(kind, {}).setdefault(judge, Counter())[name] += samples
     lines = []
     for kind, judges in table.items():
-        names = {name for counts in judges.values() for name in counts}
         parts = [
             f"{len(counts)} against {judge} ({counts.total():,} sample{'s' * (counts.total() != 1)})"
             for judge, counts in sorted(judges.items(), key=lambda item: JUDGES.index(item[0]))
         ]
-        lines.append(f"{kind:<13} {len(names)} in all: {', '.join(parts)}")
+        lines.append(f"{kind:<13} {', '.join(parts)}")
     return lines

@@ -52,7 +52,7 @@ def test_scaled_dot_product_attention(masked, causal, compared):
     wanted = [t.detach(), *[x.grad for x in tensors]]
     for ours, theirs in zip(found, wanted, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-10, atol=1e-13)
-    compared("functions", "attention", "PyTorch")
+    compared("operations", "attention", "PyTorch")
 
 
 # ------------------------------------------------------------------ layers

@@ -63,7 +63,7 @@ def test_pytorchs_samples(name, compared):
             compare(name, module, inputs[0], f"{name}({description})")
             count += 1
     assert count
-    compared("layers", name, "PyTorch's samples", count)
+    compared("layers", "Elman" if name == "RNN" else name, "PyTorch's samples", count)
 
 
 def compare(name, module, x, what):

@@ -239,18 +239,22 @@ def compare_layer(name, module, x, training, what):
     ]
     given = {leaf: np.array(turn(t.detach().numpy())) for leaf, t, turn in leaves}
     agree(form.after(y), leaves, given, module(x), what)
+    return form.step
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("name", FORMS)
 def test_pytorchs_samples(name, training, compared):
-    count = 0
-    for module, inputs, description in samples(name, training):
-        if unfit(name, module, inputs, training) is None:
-            compare_layer(name, module, *inputs, training, f"{name}({description})")
-            count += 1
-    assert count
-    compared("layers", name, "PyTorch's samples", count)
+    met = [
+        compare_layer(name, module, *inputs, training, f"{name}({description})")
+        for module, inputs, description in samples(name, training)
+        if unfit(name, module, inputs, training) is None
+    ]
+    assert met
+    if isinstance(met[0], nn.Layer):
+        compared("layers", type(met[0]).__name__, "PyTorch's samples", len(met))
+    else:
+        compared("operations", f"nn.{name}", "PyTorch's samples", len(met))
 
 
 def test_every_module_of_pytorch_has_a_form_or_a_reason():
