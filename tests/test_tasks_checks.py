@@ -40,7 +40,7 @@ BAGGED = {"bootstrap": True, "weights": "inverse_variance"}
 def expected(estimator: Any) -> dict[str, str]:
     """By what a member is, of an ensemble; its bootstrap draws rows too."""
     member = getattr(estimator, "estimator", estimator)
-    if member is None or isinstance(member, Imputer):  # which leaves rows without gaps as they are
+    if member is None or isinstance(member, Imputer | DensityEstimator):  # nothing that is compared
         return {}
     drawn = member.early_stopping or member.batch_size != "auto" or getattr(estimator, "bootstrap", False)
     hidden = isinstance(member, Denoiser) or member.hide_inputs != 0  # noise is drawn for each row, too
@@ -79,6 +79,7 @@ OTHERS = (
     MixtureDensityRegressor,
     Recommender,
 )
+NOISY = (Denoiser, Imputer, Recommender)  # which "lbfgs" refuses: it needs a loss that is always the same
 FEW: dict[str, Any] = {"executor": "reference", "learning_rate_init": 0.02, "max_iter": 20}
 ALONE = {"early_stopping": False}  # which not all of them are by default
 
@@ -91,7 +92,13 @@ def test_other_tasks(estimator: Any, check: Any) -> None:
 @pytest.mark.long
 @parametrize_with_checks(
     [
-        *(kind(executor=name, **setting) for name in EXECUTORS for setting in SETTINGS for kind in OTHERS),
+        *(
+            kind(executor=name, **setting)
+            for name in EXECUTORS
+            for setting in SETTINGS
+            for kind in OTHERS
+            if "solver" not in setting or kind not in NOISY
+        ),
         *(kind(hide_inputs=0.2, max_iter=20) for kind in (MLPClassifier, MLPRegressor)),
     ],
     expected_failed_checks=expected,

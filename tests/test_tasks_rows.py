@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bad_tables import BAD_ROWS, GOOD
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import roc_auc_score
 
 import chainrule as cr
-from chainrule.data.tables import Table, as_table
+from chainrule.data.tables import Table, as_table, read_table
 from chainrule.errors import ConfigError, DataError
 from chainrule.tasks import (
     AnomalyDetector,
@@ -317,3 +318,49 @@ def test_a_file_says_of_rows_what_the_estimator_said(kind: Any, form: str, tmp_p
     assert "rows" in repr(found)
     with pytest.raises(ConfigError, match="no probabilities"):
         found.predict_proba(x)
+
+
+# ------------------------------------------------------------------ bad rows
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: Any) -> list[Any]:
+    path = tmp_path_factory.mktemp("good") / "good.csv"
+    path.write_text(GOOD)
+    table = read_table(path).drop("y")
+    kinds = (AutoEncoder, Denoiser, AnomalyDetector, Imputer, DensityEstimator)
+    return [kind(**QUICK, max_iter=2).fit(table) for kind in kinds]
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_rows_are_one_error_with_what_where_and_what_to_do(name: str, fitted: Any, tmp_path: Any) -> None:
+    path = BAD_ROWS[name].write(tmp_path)
+    for model in fitted:
+        says = model.score_samples if hasattr(model, "score_samples") else model.transform
+        with pytest.raises(DataError) as caught:
+            says(read_table(path))
+        assert all(word.replace("rows.csv", "") in str(caught.value) for word in BAD_ROWS[name].words)
+
+
+BAD_ARRAYS: dict[str, tuple[Any, str]] = {
+    "one axis": (np.zeros(5), "1D array"),
+    "three axes": (np.zeros((5, 5, 5)), "dim 3"),
+    "other columns": (np.zeros((5, 3)), "3 features"),
+    "no rows": (np.zeros((0, 5)), "0 sample"),
+    "infinite": (np.full((5, 5), np.inf), "infinity"),
+    "complex": (np.ones((5, 5)) * 1j, "[Cc]omplex"),
+    "text": (np.full((5, 5), "a"), "could not convert|numeric"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+@pytest.mark.parametrize("kind", [AutoEncoder, Denoiser, AnomalyDetector, Imputer, DensityEstimator])
+def test_bad_arrays_are_refused_in_fit_and_after(kind: Any, name: str) -> None:
+    given, words = BAD_ARRAYS[name]
+    model = kind(**QUICK, max_iter=1, executor="reference").fit(plane(20))
+    says = model.score_samples if hasattr(model, "score_samples") else model.transform
+    with pytest.raises(ValueError, match=words):
+        says(given)
+    if name != "other columns":
+        with pytest.raises(ValueError, match=words):
+            kind(**QUICK).fit(given)
