@@ -7,7 +7,7 @@ the rest. Codes drawn from N(0, 1) then give new digits: the last row of the pic
 what is made of their codes.
 
 The images were made binary at random, once: a pixel is 1 with its grey value as probability (Salakhutdinov
-and Murray 2008). The network is 784-400-(20 means, 20 variances)-400-784: 653,224 parameters. The bound on
+and Murray 2008). The network is 784-400-(20 means, 20 variances)-400-784: 652,824 parameters. The bound on
 the 10,000 test images is estimated with one code for each; the tighter one of Burda et al. (2016) averages
 the weights of 50.
 """
