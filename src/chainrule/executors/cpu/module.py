@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chainrule.executors.cpu import moves, special
+from chainrule.executors.cpu.addresses import Addresses
 from chainrule.executors.cpu.assignment import Assignment
 from chainrule.executors.cpu.contraction import Tile, choose_tile, emit_product, emit_tile
 from chainrule.executors.cpu.emit import I1, I32, I64, PTR, Builder, Value, const, lane_numbers, vector
@@ -17,7 +18,6 @@ from chainrule.executors.cpu.kernels import (
     Draw,
     Kernel,
     Loop,
-    Moving,
     Nest,
     Place,
     Special,
@@ -329,7 +329,7 @@ def emit_module(
     bases = _bases(b, context, fields["addresses"])
     with b.loop(0, fields["steps"]) as loop:
         rows = b.at(fields["index"], b.mul(loop.i, const(batch, I64)), I64)
-        address = _Addresses(b, fields["arena"], own, bases, loop.i)
+        address = Addresses(b, fields["arena"], own, bases, loop.i)
         clock = _clock(b) if timed else None
         for number, kernel in enumerate(plan.kernels):
             if kernel.barrier:
@@ -365,7 +365,7 @@ def _emit_kernels(context: Context) -> None:
 
 
 def _run(
-    context: Context, kernel: Kernel, shares: _Shares, address: _Addresses, rows: Value,
+    context: Context, kernel: Kernel, shares: _Shares, address: Addresses, rows: Value,
     fields: dict[str, Value],
 ) -> None:  # fmt: skip
     """Calls a kernel's function; those of a loop once for every step."""
@@ -418,7 +418,7 @@ def _meet(b: Builder, fields: dict[str, Value]) -> None:
     b.start(on)
 
 
-def _leave_unless_healthy(context: Context, kernel: Check, b: Builder, address: _Addresses) -> None:
+def _leave_unless_healthy(context: Context, kernel: Check, b: Builder, address: Addresses) -> None:
     if kernel.condition is not None:
         place = context.found.at(kernel.condition)
         on = b.label("healthy")
@@ -468,43 +468,3 @@ def _bases(b: Builder, context: Context, table: Value) -> dict[Buffer, Value]:
             if buffer.home not in ("arena", "private") and buffer not in found:
                 found[buffer] = b.load(b.at(table, buffer.place, I64), PTR)
     return found
-
-
-@dataclass(eq=False)
-class _Addresses:
-    """Where the buffers begin, in one step."""
-
-    b: Builder
-    arena: Value
-    own: Value
-    bases: dict[Buffer, Value]
-    step: Value
-    turns: dict[Kernel, Value] = field(default_factory=dict)  # how many steps of a loop have been done
-
-    def of(self, buffer: Buffer) -> Value:
-        b = self.b
-        if buffer.moving is not None:
-            return self._moved(buffer.moving, buffer.layout.dtype.itemsize)
-        if buffer.home in ("arena", "loop"):
-            return b.at(self.arena, buffer.place, vector("i8", 0))
-        if buffer.home == "private":
-            return b.at(self.own, buffer.place, vector("i8", 0))
-        base = self.bases[buffer]
-        if buffer.home in ("scalar", "ring"):
-            bytes = max(buffer.layout.size, 1) * buffer.layout.dtype.itemsize
-            return b.at(base, b.mul(self.step, const(bytes, I64)), vector("i8", 0))
-        return base
-
-    def _moved(self, moving: Moving, itemsize: int) -> Value:
-        """Where a step of a loop looks."""
-        b, base, first = self.b, self.of(moving.source), moving.first
-        offset = const(first, I64)
-        if moving.stride:
-            turn, loop = self.turns[moving.loop], moving.loop
-            if moving.slots:
-                place = b.urem(b.add(turn, const(first // moving.stride, I64)), const(moving.slots, I64))
-                offset = b.mul(place, const(moving.stride, I64))
-            else:
-                place = b.sub(const(loop.steps - 1, I64), turn) if loop.reverse else turn
-                offset = b.add(offset, b.mul(place, const(moving.stride, I64)))
-        return b.at(base, b.mul(offset, const(itemsize, I64)), vector("i8", 0))
