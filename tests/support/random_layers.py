@@ -115,7 +115,8 @@ def _noise(draws: random.Random, _: int) -> list[Step]:
         return [nn.Dense(units, weight_noise=0.1), *activation(draws)]
     if kind < 0.7:
         cells = tuple(i // 2 for i in range(units))
-        return [dense(draws, units), nn.HideCells(draws.choice([0.3, "any"]), cells, (0.5,) * units)]
+        hide = nn.HideCells(draws.choice([0.3, "any"]), cells, (0.5,) * units)
+        return [dense(draws, units), AsImage((units,), hide)]
     return [dense(draws, units), nn.GaussianNoise(0.2), *activation(draws)]
 
 
