@@ -16,11 +16,12 @@ from sklearn.base import clone
 
 import chainrule as cr
 from chainrule.errors import ConfigError, DataError, ModelFileError
+from chainrule.executors import EXECUTORS
 from chainrule.modelfile import load_network
 from chainrule.storage import read_tensors, write_tensors
 from chainrule.tasks.decoding import Decoder
 from chainrule.tasks.sequences import SequenceClassifier, SequenceToSequence
-from chainrule.tasks.vocabulary import Vocabulary, padded_length
+from chainrule.tasks.vocabulary import Vocabulary, pad, padded_length
 
 SMALL = {
     "width": 16, "layers": 1, "heads": 2, "batch_size": 30, "random_state": 0, "learning_rate_init": 0.01,
@@ -201,6 +202,22 @@ def test_likelihoods_are_logarithms_of_probabilities(speller):
     assert answers == speller.predict(["ab", "ccc"])
     assert (logs <= 1e-6).all()
     assert (logs > -1).all()  # it is sure of them
+
+
+def test_every_executor_answers_alike(speller):
+    x = {"source": cr.data.Sequence(*_padded(speller, X[:70]))}
+    found = [
+        Decoder(speller.network_, begin=1, end=1, longest=8, beam=2, executor=executor)(x)
+        for executor in EXECUTORS
+    ]
+    for answers, likelihoods in found[1:]:
+        assert [a.tolist() for a in answers] == [a.tolist() for a in found[0][0]]
+        np.testing.assert_allclose(likelihoods, found[0][1], atol=1e-4)
+
+
+def _padded(model, rows):
+    encoded = model.source_.encode(rows, "X")
+    return pad(encoded, 6), [len(row) for row in encoded]
 
 
 def test_decoder_refuses_other_networks():
