@@ -280,9 +280,9 @@ class Network:
         metrics           names of :data:`chainrule.losses.METRICS`, functions like ``loss``, or a dict by
                           name; without it the accuracy, where classes are learned
         schedule          of :mod:`chainrule.optim.schedules`, times the rate; default: linear decay to zero
-        augment           a :class:`~chainrule.data.Augment`, or a function (x, seed, epoch) → a new array: fresh
-                          inputs every epoch, made while the epoch before is trained on. Or neighbours of the
-                          examples within a step: :class:`~chainrule.data.Mixup`,
+        augment           a :class:`~chainrule.data.Augment`, or a function (x, seed, epoch) → a new array:
+                          fresh inputs every epoch, made while the epoch before is trained on. Or neighbours
+                          of the examples within a step: :class:`~chainrule.data.Mixup`,
                           :class:`~chainrule.data.Adversarial`. Or a tuple of both
         executor          "cpu" compiles, "reference" is NumPy; "auto" takes the one that needs less time in
                           all. ``threads``, of "cpu": as many as are worth it, or so many

@@ -55,7 +55,9 @@ _OF_MNIST = ("recipe", "held_out")
 @click.argument("data", type=Data(), required=False, metavar="DATA")
 @table_options
 @click.option(
-    "--recipe", type=Name("recipe", _RECIPES), metavar="NAME",
+    "--recipe",
+    type=Name("recipe", _RECIPES),
+    metavar="NAME",
     help="mnist: quick (default), lecture, best or invariant.",
 )
 @click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data, at most.")
