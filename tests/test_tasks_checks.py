@@ -79,7 +79,8 @@ OTHERS = (
     MixtureDensityRegressor,
     Recommender,
 )
-NOISY = (Denoiser, Imputer, Recommender)  # which "lbfgs" refuses: it needs a loss that is always the same
+# "lbfgs" refuses noise, and magnifies rounding where the loss has many minima, as of mixtures.
+NOT_SOLVED = (Denoiser, Imputer, MixtureDensityRegressor, Recommender)
 FEW: dict[str, Any] = {"executor": "reference", "learning_rate_init": 0.02, "max_iter": 20}
 ALONE = {"early_stopping": False}  # which not all of them are by default
 
@@ -97,9 +98,9 @@ def test_other_tasks(estimator: Any, check: Any) -> None:
             for name in EXECUTORS
             for setting in SETTINGS
             for kind in OTHERS
-            if "solver" not in setting or kind not in NOISY
+            if "solver" not in setting or kind not in NOT_SOLVED
         ),
-        *(kind(hide_inputs=0.2, max_iter=20) for kind in (MLPClassifier, MLPRegressor)),
+        *(kind(hide_inputs=0.2) for kind in (MLPClassifier, MLPRegressor)),
     ],
     expected_failed_checks=expected,
 )

@@ -282,6 +282,12 @@ def test_hidden_inputs_travel_in_files_and_go_on_learning(X: str, tmp_path: Any)
         MLPRegressor(hide_inputs=0.0 if X == "array" else -0.1).fit(holed, y)
 
 
+def test_one_column_and_a_last_batch_of_one_row_compile() -> None:
+    x = RNG.normal(size=(9, 1))
+    model = MLPRegressor(hide_inputs="any", batch_size=4, max_iter=2, executor="cpu", random_state=0)
+    assert np.isfinite(model.fit(x, x[:, 0]).predict([[np.nan]])).all()
+
+
 def test_what_a_network_with_hidden_inputs_is_shown_of_a_gap() -> None:
     """In training a hidden cell looks as a gap does: every feature of it, and nothing else."""
     rows = people(50)[0]

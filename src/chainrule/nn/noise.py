@@ -13,7 +13,7 @@ from chainrule.graph.expr import Expr, constant
 from chainrule.nn.fields import check_choice, check_number
 from chainrule.nn.layer import Layer, floating, single
 from chainrule.nn.run import Run
-from chainrule.ops import bernoulli, cast, less, normal, random_bits, where
+from chainrule.ops import bernoulli, cast, expand, less, normal, random_bits, where
 
 __all__ = ["Dropout", "GaussianNoise", "HideCells"]
 
@@ -149,7 +149,7 @@ class HideCells(Layer):
         """1 where a cell is hidden.   (batch, cells)"""
         shape = (rows, self._cells + len(self.codes))
         if self.rate == "any":
-            share: Any = random_bits(run.random("share"), (rows, 1), _BITS)
+            share: Any = expand(random_bits(run.random("share"), (rows,), _BITS), 1)
         else:
             share = round(float(self.rate) * 2**_BITS)
         return cast(less(random_bits(run.random(), shape, _BITS), share), run.dtype)
