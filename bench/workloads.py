@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Workload:
-    """A multilayer perceptron and how it is trained: dense, (batch norm,) activation, (dropout,) … dense."""
+    """A multilayer perceptron and how it is trained: dense, (batch norm,) activation, (dropout,) … dense.
+
+    filters    of 3×3 convolutions before it, each with its activation, then pooling by 2; ``sizes`` begins
+               with the pixels of a square image
+    """
 
     sizes: tuple[int, ...]
     batch: int
@@ -24,6 +29,7 @@ class Workload:
     optimizer: str = "adam"
     dropout: float = 0.0
     batch_norm: bool = False
+    filters: tuple[int, ...] = ()
     seed: int = 1  # of the initial weights
 
     @property
@@ -35,28 +41,51 @@ class Workload:
         """Of one epoch; rows is a multiple of batch."""
         return self.rows // self.batch
 
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        side = math.isqrt(self.sizes[0])
+        return side, side, 1
+
+    @property
+    def pooled(self) -> tuple[int, int, int]:
+        """What the convolutions and the pooling leave of an image."""
+        side = (self.image[0] - 2 * len(self.filters)) // 2
+        return side, side, self.filters[-1]
+
     def data(self) -> tuple[Array, Array]:
-        """x (rows, n_in) float32 and targets: classes int32 (rows,), or values float32 (rows, n_out)."""
+        """x (rows, n_in) or (rows, *image) float32 and targets: classes int32 (rows,), or values float32
+        (rows, n_out)."""
         generator = np.random.default_rng(0)
         x = generator.random((self.rows, self.sizes[0]), dtype=np.float32)
         teacher = generator.standard_normal((self.sizes[0], self.sizes[-1])).astype(np.float32)
         # Not x @ teacher: no BLAS and no temporaries, so that a peer's peak memory is its own.
         scores = np.einsum("ij,jk->ik", x, teacher) - teacher.sum(0) / 2
+        if self.filters:
+            x = x.reshape(-1, *self.image)
         if self.loss == "cross_entropy":
             return x, scores.argmax(1).astype(np.int32)  # there is something to learn, so losses tell
         return x, np.tanh(scores)
 
     def weights(self) -> list[tuple[Array, Array]]:
-        """He-normal W (in, out) and zero b of each layer."""
+        """He-normal W (in, out) and zero b of each layer; of convolutions (3, 3, in, out)."""
         generator = np.random.default_rng(self.seed)
-        pairs = zip(self.sizes, self.sizes[1:], strict=False)
-        draw = generator.standard_normal
+        shapes: list[tuple[int, ...]] = [(3, 3, m, n) for m, n in itertools.pairwise((1, *self.filters))]
+        widths = (math.prod(self.pooled), *self.sizes[1:]) if self.filters else self.sizes
+        shapes += itertools.pairwise(widths)
         return [
-            ((draw((m, n)) * math.sqrt(2 / m)).astype(np.float32), np.zeros(n, np.float32)) for m, n in pairs
+            (
+                (generator.standard_normal(s) * math.sqrt(2 / math.prod(s[:-1]))).astype(np.float32),
+                np.zeros(s[-1], np.float32),
+            )
+            for s in shapes
         ]
 
     def __str__(self) -> str:
         net = "-".join(map(str, self.sizes))
+        if self.filters:
+            inner = (*(f"conv3×3×{n}" for n in self.filters), "pool 2", *map(str, self.sizes[1:]))
+            net = "×".join(map(str, self.image)) + ": " + "-".join(inner)
         extra = f", dropout {self.dropout}" if self.dropout else ", batch norm" if self.batch_norm else ""
         loss = self.loss.replace("_", " ")
         return f"{net} {self.activation}{extra}, batch {self.batch}, {loss}, {self.optimizer}"
@@ -103,6 +132,7 @@ WORKLOADS = {
     "d": Workload((2, 8, 8, 2), 10, 1000, optimizer="sgd"),
     "d+adam": Workload((2, 8, 8, 2), 10, 1000),
     "e": Workload((100, 256, 256, 1), 256, 5120, activation="tanh", loss="squared_error"),
+    "f": Workload((784, 128, 10), 64, 640, filters=(32, 64)),
     "g": Recurrence((784, 128, 10), 128, 2560),
 }
 QUICK = ("a", "d", "e")

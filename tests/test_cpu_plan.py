@@ -164,7 +164,8 @@ def lives(plan: Schedule, threads: int) -> dict[Buffer, tuple[float, float]]:
 
 def _uses(plan: Schedule, threads: int) -> Iterator[tuple[int, Buffer]]:
     meetings = 0
-    for number, kernel in enumerate(plan.kernels):
+    streams = [number for number, stream in enumerate(plan.streams) for _ in stream.kernels]
+    for number, kernel in zip(streams, plan.kernels, strict=True):
         meetings += kernel.barrier
         used = [p.buffer for _, p in kernel.stores] + kernel.writes + kernel.scratch
         used += [access.buffer for access in plan.reads[kernel]]

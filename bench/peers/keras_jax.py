@@ -69,7 +69,7 @@ KERAS = Peer(
     "keras",
     ("keras",),
     ready,
-    perceptron,
+    takes=lambda w: perceptron(w) and not w.filters,
     one_core={**ONE_CORE, **SETTINGS},
     all_cores=SETTINGS,
 )

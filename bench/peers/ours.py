@@ -23,6 +23,10 @@ def network(w: Workload, dtype: str = "float32") -> Any:
     import chainrule as cr
 
     steps: list[Any] = []
+    for filters in w.filters:
+        steps += [cr.nn.Conv2D(filters, 3), getattr(cr.ops, w.activation)]
+    if w.filters:
+        steps += [cr.nn.MaxPool(2), cr.nn.Flatten()]
     for width in w.sizes[1:-1]:
         steps.append(cr.nn.Dense(width))
         if w.batch_norm:
@@ -30,9 +34,12 @@ def network(w: Workload, dtype: str = "float32") -> Any:
         steps.append(getattr(cr.ops, w.activation))
         if w.dropout:
             steps.append(cr.nn.Dropout(w.dropout))
-    net = cr.Network(*steps, cr.nn.Dense(w.sizes[-1]), dtype=dtype).build(w.sizes[0])
+    sizes = w.image if w.filters else w.sizes[:1]
+    net = cr.Network(*steps, cr.nn.Dense(w.sizes[-1]), dtype=dtype).build(*sizes)
+    convolved = len(w.filters)
     for i, (weight, bias) in enumerate(w.weights()):
-        net[f"dense_{i}/W"], net[f"dense_{i}/b"] = weight, bias
+        path = f"conv2d_{i}" if i < convolved else f"dense_{i - convolved}"
+        net[f"{path}/W"], net[f"{path}/b"] = weight, bias
     return net
 
 

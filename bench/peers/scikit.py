@@ -56,6 +56,6 @@ SCIKIT = Peer(
     "scikit-learn",
     ("sklearn.neural_network",),
     ready,
-    takes=lambda w: perceptron(w) and not w.dropout and not w.batch_norm,
+    takes=lambda w: perceptron(w) and not w.filters and not w.dropout and not w.batch_norm,
     comparable=comparable,
 )

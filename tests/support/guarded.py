@@ -47,7 +47,7 @@ def guarded(nbytes: int, align: int = _LINE) -> Array:
 
 def at_the_edge(a: Array) -> Array:
     """A copy whose last byte is the last that may be read."""
-    a = np.ascontiguousarray(a)
+    a = np.asarray(a, order="C")  # of no axes, too
     if not a.size:
         return a
     copy = guarded(a.nbytes, 1).view(a.dtype).reshape(a.shape)

@@ -88,6 +88,13 @@ def _lstm() -> str:
     return _text(made.training(128), 2)
 
 
+def _convolutions() -> str:
+    convolved = [nn.Conv2D(32), ops.relu, nn.Conv2D(64), ops.relu, nn.MaxPool(2), nn.Flatten()]
+    x, y = np.zeros((1, 28, 28, 1), np.float32), np.zeros(1, np.int64)
+    steps = [*convolved, *perceptron((128, 10), ops.relu)]
+    return _text(objective(*steps, x=x, y=y, loss=losses.CrossEntropy()).training(64), 2)
+
+
 def _one_row() -> str:
     model = relu_network().model
     x = model.batch_inputs(1)
@@ -105,5 +112,6 @@ TEXTS: dict[str, Callable[[], str]] = {
     "clip_norm": lambda: _text(relu_network(optim.Adam(clip_norm=1.0)).training(100), 2),
     "lstm": _lstm,
     "predict_one_row": _one_row,
+    "convolutions": _convolutions,
 }
 """By the name of the file, without its ending: what writes the text anew."""

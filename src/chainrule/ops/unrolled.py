@@ -12,7 +12,18 @@ from chainrule.ops.shape import flip, pad, reshape, slice_axes, transpose
 from chainrule.ops.sliding import windows
 from chainrule.spec import Shape
 
-__all__ = ["as_product", "bordered", "cut", "grouped", "product", "spans", "turned", "ungrouped", "unrolled"]
+__all__ = [
+    "as_product",
+    "bordered",
+    "cut",
+    "grouped",
+    "product",
+    "spans",
+    "turned",
+    "ungrouped",
+    "unrolled",
+    "widened",
+]
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -40,7 +51,7 @@ def cut(space: Sequence[int], padding: Pairs, spread: Sequence[int]) -> tuple[li
 # ------------------------------------------------------------------ as a matrix product
 
 
-def _border(x: Expr, padding: Pairs, spread: Shape) -> Expr:
+def widened(x: Expr, padding: Pairs, spread: Shape) -> Expr:
     """Zeros between the elements of the inner axes and around them; negative borders take elements away."""
     before = [0, *(max(a, 0) for a, _ in padding), 0]
     after = [0, *(max(b, 0) for _, b in padding), 0]
@@ -56,7 +67,7 @@ def unrolled(
     x: Expr, kernel: Shape, *, strides: Shape, padding: Pairs, dilation: Shape, spread: Shape, groups: int
 ) -> Expr:
     """What a kernel sees at every place:  (groups, batch·places, kernel·channels/groups)."""
-    seen = windows(_border(x, padding, spread), kernel, strides, dilation)
+    seen = windows(widened(x, padding, spread), kernel, strides, dilation)
     n, channels = len(kernel), x.shape[-1] // groups
     rows = math.prod(seen.shape[: n + 1])
     if groups == 1:

@@ -10,17 +10,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from chainrule.executors.cpu.convolution import Border, Level, Tile, inside, window_sums
 from chainrule.executors.cpu.emit import I64, Builder, Type, Value, const, first_lanes, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
 from chainrule.executors.cpu.hoist import hoist
 from chainrule.executors.cpu.kernels import Contraction
 from chainrule.executors.cpu.layout import Layout
+from chainrule.executors.cpu.schedule import Access
 from chainrule.executors.cpu.special import scalar_type
+from chainrule.executors.cpu.target import Target
+from chainrule.spec import DType
 
-__all__ = ["Tile", "choose_tile", "emit_product", "emit_tile"]
+__all__ = [
+    "Tile",
+    "choose_tile",
+    "emit_product",
+    "emit_tile",
+    "lanes_of",
+    "lead_offset",
+    "limits_of",
+    "reaches_out",
+]
 
+_TILES = {
+    16: ((4, 6), (3, 8), (2, 12), (1, 14)),
+    8: ((3, 4), (2, 6), (1, 10)),
+    4: ((2, 4), (1, 8)),
+}
+_TILES_32 = {4: ((4, 6), (3, 8), (2, 12), (1, 14))}  # of machines with 32 registers of four lanes
+_LINES = ((4, 6), (3, 9), (2, 7), (1, 14))  # of 16 lanes, for lines of a convolution: they are short
 _FUNCTION = 600.0  # cycles a step that a function less is worth
 _VECTOR = 64  # bytes
 _NEAR = 600_000  # bytes of b that stay in the cache of a core beside what else is read
@@ -29,13 +48,16 @@ _LONG = 8  # times more rows of b than of a state: b is what should stay in the 
 _IN_REGISTERS = 6  # operations of an epilogue that are worth repeating for every accumulator
 
 
-@dataclass(frozen=True)
-class Tile:
-    """Rows, and vectors of lanes; how many lanes of the last vector lie inside the matrix, if not all."""
+def limits_of(target: Target, lines: bool = False) -> Sequence[tuple[int, int]]:
+    """(vectors, most rows) of the tiles that fit the registers."""
+    if lines and target.lanes == 16:
+        return _LINES
+    return (_TILES_32 if target.registers >= 32 else {}).get(target.lanes, _TILES[target.lanes])
 
-    rows: int
-    vectors: int
-    rest: int = 0
+
+def lanes_of(target: Target, dtype: DType) -> int:
+    """Of a register, for elements of a dtype."""
+    return max(target.lanes * 4 // dtype.itemsize, 2)
 
 
 def choose_tile(rows: int, vectors: int, inner: int, limits: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -126,6 +148,20 @@ def emit_product(
         )
 
 
+def reaches_out(access: Access, last: int) -> bool:
+    """Whether lanes behind the end of a row would leave the buffer."""
+    moving = access.how[1] if isinstance(access.how, tuple) else ()
+    return not access.buffer.roomy or any(axis == last and stride != 1 for axis, stride in moving)
+
+
+def lead_offset(b: Builder, before: Sequence[Value], layout: Layout) -> Value:
+    """Where a matrix begins, after places on the first axes."""
+    total = const(layout.offset, I64)
+    for i, stride in zip(before, layout.strides, strict=False):
+        total = b.add(total, b.mul(i, const(stride, I64)))
+    return total
+
+
 def emit_tile(
     kernel: Contraction,
     e: Evaluator,
@@ -135,13 +171,25 @@ def emit_tile(
     row: Value,
     column: Value,
     lanes: int,
+    levels: Sequence[Level] = (),
+    border: Border | None = None,
 ) -> None:
     """One tile: the loop over k, then the epilogue and the stores. Operands point at the first element of
-    their matrices."""
+    their matrices.
+
+    levels    of the loops over k, where one does not do
+    border    the terms of the first level that are zeros
+    """
     b = e.b
     element = scalar_type(kernel.product.dtype)
-    inner, ask = kernel.product.inputs[0].shape[-1], _asking(kernel, e, tile, row, column, lanes)
-    if kernel.product.shape[-1] == 1 and a[1].strides[-1] == 1 and inner >= 2 * lanes:
+    inner, ask = kernel.inner, _asking(kernel, e, tile, row, column, lanes)
+    if levels:
+        left = b.at(a[0], b.mul(row, const(a[1].strides[-2], I64)), element)
+        top = b.at(right[0], column, element)
+        rows = [r * a[1].strides[-2] for r in range(tile.rows)]
+        part = None if border is None else inside(b, border, levels[0], e.position.indices[1].value)
+        sums = window_sums(b, tile, left, top, rows, levels, lanes, element.scalar, part)
+    elif kernel.product.shape[-1] == 1 and a[1].strides[-1] == 1 and inner >= 2 * lanes:
         sums = _dots(b, tile, a, right, row, lanes, element.scalar, inner)
     else:
         sums = _sums(b, tile, a, right, row, column, lanes, element.scalar, inner, ask)

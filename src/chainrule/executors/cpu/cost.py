@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chainrule.executors.cpu.kernels import Contraction, Draw, Kernel, Loop, every_kernel
+from chainrule.executors.cpu.kernels import (
+    Contraction,
+    Draw,
+    Kernel,
+    KernelGradient,
+    Loop,
+    every_kernel,
+)
 
 __all__ = ["choose_threads", "microseconds"]
 
@@ -18,7 +25,7 @@ def microseconds(kernels: Sequence[Kernel]) -> float:
     """Of one step on one thread."""
     total = 0.0
     for kernel, times in every_kernel(kernels):
-        if isinstance(kernel, Contraction):
+        if isinstance(kernel, Contraction | KernelGradient):
             total += times * kernel.flops / _CONTRACTION
         elif not isinstance(kernel, Loop):
             total += times * kernel.flops * (8 if isinstance(kernel, Draw) else 1) / _ELEMENTS
@@ -31,5 +38,5 @@ def choose_threads(kernels: Sequence[Kernel], limit: int) -> int:
     Work that is only element-wise counts, too: adding up 10⁷ numbers is worth two threads.
     """
     products = [k for k, _ in every_kernel(kernels) if isinstance(k, Contraction)]
-    rows = max((k.nodes[0].shape[-2] for k in products), default=1 << 20)
+    rows = max((k.product.shape[k.shared_axis] for k in products), default=1 << 20)
     return max(1, min(limit, int(microseconds(kernels) // _WORTH), rows // _ROWS))

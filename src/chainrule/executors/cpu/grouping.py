@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from chainrule.executors.cpu.assignment import REDUCTIONS, identity_map
+from chainrule.executors.cpu.fused import KERNEL_GRADIENT, MAX_GRADIENT
 from chainrule.executors.cpu.kernels import (
+    Border,
     Buffer,
     Contraction,
+    Convolution,
     Draw,
+    Headed,
     Kernel,
+    KernelGradient,
     Loop,
+    MaxGradient,
     Nest,
     Special,
     Transposition,
@@ -21,17 +27,19 @@ from chainrule.executors.cpu.kernels import (
 from chainrule.executors.cpu.lower import lower
 from chainrule.executors.cpu.views import VIEWS, Map, map_up, regroups_rows, relabels, view
 from chainrule.graph.expr import CONSTANT, INPUT, ITEM, Expr, toposort
+from chainrule.ops.convolution import CONV
 from chainrule.ops.elementwise import ELEMENTWISE
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.random import RANDOM_BITS
 from chainrule.ops.repetition import SCAN
-from chainrule.ops.shape import BROADCAST, FLIP, RESHAPE, TRANSPOSE
+from chainrule.ops.shape import BROADCAST, FLIP, PAD, RESHAPE, TRANSPOSE
 
 __all__ = ["Grouping", "group"]
 
 _LEAVES = frozenset({INPUT, CONSTANT})
 _BLOCKED = 4096  # elements: so many are transposed in blocks of registers
 _SMALL = 4096  # elements: reductions of so few share a kernel
+_NARROW = 16  # channels: windows of fewer lie without gaps
 
 
 def group(outputs: Sequence[Expr], leaves: Mapping[Expr, Buffer]) -> Grouping:
@@ -63,6 +71,7 @@ class Grouping:
     pending: dict[Expr, None] = field(default_factory=dict)  # reductions of what floats, not yet needed
     constants: list[Expr] = field(default_factory=list)
     flat: set[Expr] = field(default_factory=set)  # must lie without gaps
+    around: dict[Expr, Expr] = field(default_factory=dict)  # what puts zeros around a node
 
     # ------------------------------------------------------------------ one node after another
 
@@ -80,8 +89,8 @@ class Grouping:
             self._take_elementwise(node)
         elif primitive in REDUCTIONS:
             self.take_reduction(node)
-        elif primitive is MATMUL:
-            self._take_product(node)
+        elif primitive in _PRODUCTS:
+            _PRODUCTS[primitive](self, node)
         elif primitive is SCAN or primitive is ITEM:
             self._take_scan(node)
         else:
@@ -104,7 +113,10 @@ class Grouping:
             self._add(Draw(len(self.kernels)), node)
             self.flat.add(node)
         else:
-            self._add(Special(len(self.kernels)), node)
+            border = node.primitive is PAD
+            self._add((Border if border else Special)(len(self.kernels)), node)
+            if border and not any(node.meta["between"]):
+                self.around.setdefault(node.inputs[0], node)
             self.keep(node)
 
     def _take_scan(self, node: Expr) -> None:
@@ -171,13 +183,13 @@ class Grouping:
             self.keep(x)
             self.flat.add(x)
 
-    def copy(self, x: Expr, flat: bool = False) -> None:
-        """A leaf or a view in memory of its own."""
+    def copy(self, x: Expr, flat: bool = False, along_lines: bool = False) -> None:
+        """A leaf or a view in memory of its own; ``along_lines`` where its last axis has one element."""
         if x in self.home:
             return
         if x.primitive in VIEWS and self.base(x).primitive not in _LEAVES:
             self.keep(x.inputs[0])
-        kernel = Nest(len(self.kernels), domain=x.shape)
+        kernel = Nest(len(self.kernels), domain=x.shape[:-1] if along_lines else x.shape)
         kernel.maps[x] = identity_map(x)
         self._add(kernel, x)
         self.wanted[x] = None
@@ -250,9 +262,9 @@ class Grouping:
                 return False
             axes = found
             kernel.maps[node] = axes
-        elif isinstance(kernel, Contraction):
+        elif isinstance(kernel, Headed):
             own = [x for x in node.inputs if self._within(x, kernel)]
-            if node.shape != kernel.product.shape or any(self.base(x) is not x for x in own):
+            if node.shape != kernel.head.shape or any(self.base(x) is not x for x in own):
                 return False
         elif isinstance(kernel, Draw):
             if node.shape != kernel.nodes[0].shape or not all(
@@ -372,6 +384,39 @@ class Grouping:
             self._transposed(b)
         self._add(Contraction(len(self.kernels)), node)
 
+    def _take_convolution(self, node: Expr) -> None:
+        x, w = node.inputs
+        self._keep_windows(x)
+        self.keep(w)
+        if not self._rows_lie(w):
+            self._transposed(w)
+        self._add(Convolution(len(self.kernels)), node)
+
+    def _take_gradient(self, node: Expr) -> None:
+        x, g = node.inputs
+        self._keep_windows(x)
+        self.keep(g)
+        if not self._rows_lie(g):
+            self._transposed(g)
+        self._add(KernelGradient(len(self.kernels)), node)
+        self.keep(node)
+
+    def _take_max_gradient(self, node: Expr) -> None:
+        for x in node.inputs:
+            self.keep(x)
+        self._add(MaxGradient(len(self.kernels)), node)
+
+    def _keep_windows(self, x: Expr) -> None:
+        """x in memory, for kernels that look at windows of it: rows of the data without gaps."""
+        base = self.base(x)
+        buffer = self.leaves.get(base)
+        if buffer is not None and buffer.home == "data" and base not in self.home:
+            low = self._lowest(x)
+            self.copy(low, flat=True, along_lines=low.ndim > 2 and low.shape[-1] == 1)
+        elif base.primitive is PAD and base.shape[-1] < _NARROW:
+            self.flat.add(base)
+        self.keep(x)
+
     def _rows_lie(self, b: Expr) -> bool:
         """Whether the elements of a row lie one after another, with room behind the last."""
         base = self.base(b)
@@ -403,3 +448,11 @@ class Grouping:
             self.keep(b)
         else:
             self.copy(b)
+
+
+_PRODUCTS = {
+    MATMUL: Grouping._take_product,
+    CONV: Grouping._take_convolution,
+    KERNEL_GRADIENT: Grouping._take_gradient,
+    MAX_GRADIENT: Grouping._take_max_gradient,
+}

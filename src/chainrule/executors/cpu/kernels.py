@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from chainrule.executors.cpu.schedule import Schedule
 
 __all__ = [
+    "Border",
     "Buffer",
     "Check",
     "Contraction",
+    "Convolution",
     "Draw",
+    "Headed",
     "Kernel",
+    "KernelGradient",
     "Loop",
+    "MaxGradient",
     "Moving",
     "Nest",
     "Place",
@@ -206,7 +211,37 @@ class Nest(Kernel):
 
 
 @dataclass(eq=False)
-class Contraction(Kernel):
+class Headed(Kernel):
+    """One node of two operands, and element-wise nodes on its elements. Threads share the first axis."""
+
+    @property
+    def head(self) -> Expr:
+        return self.nodes[0]
+
+    @property
+    def axes(self) -> Map:
+        """Of every node: those of the head."""
+        return tuple(range(len(self.nodes[0].shape)))
+
+    @property
+    def shared_axis(self) -> int:
+        """The axis that threads share."""
+        return 0
+
+    @property
+    def sides(self) -> tuple[Map, Map]:
+        """The axes of both operands in terms of the head's, as far as a thread's share follows them."""
+        first, second = self.head.inputs
+        return (0, *(None,) * (first.ndim - 1)), (0, *(None,) * (second.ndim - 1))
+
+
+@dataclass(eq=False)
+class MaxGradient(Headed):
+    """The gradient of pooling by its input, and element-wise nodes on its elements."""
+
+
+@dataclass(eq=False)
+class Contraction(Headed):
     """A matrix product  y = a b  and element-wise nodes on its elements.   a (…, m, k), b (…, k, n)"""
 
     @property
@@ -214,14 +249,58 @@ class Contraction(Kernel):
         return self.nodes[0]
 
     @property
-    def axes(self) -> Map:
-        """Of every node: those of the product."""
-        return tuple(range(len(self.nodes[0].shape)))
+    def inner(self) -> int:
+        """The terms of each sum."""
+        return self.product.inputs[0].shape[-1]
+
+    @property
+    def shared_axis(self) -> int:
+        return len(self.product.shape) - 2
+
+    @property
+    def sides(self) -> tuple[Map, Map]:
+        axes = self.axes
+        return (*axes[:-1], None), (None,) * len(axes)
 
     @property
     def flops(self) -> int:
-        inner = self.product.inputs[0].shape[-1]
-        return 2 * self.product.size * inner + sum(n.size for n in self.nodes if n is not self.product)
+        return 2 * self.product.size * self.inner + sum(n.size for n in self.nodes if n is not self.product)
+
+
+@dataclass(eq=False)
+class Convolution(Contraction):
+    """A convolution without borders, and element-wise nodes on its elements.
+
+    x (batch, n…, in), w (kernel…, in, out) → (batch, places…, out): for every place the product of what the
+    kernel sees, which is a row of kernel·in elements, with w.
+    """
+
+    @property
+    def inner(self) -> int:
+        return math.prod(self.product.inputs[1].shape[:-1])
+
+    @property
+    def shared_axis(self) -> int:
+        return 0
+
+    @property
+    def sides(self) -> tuple[Map, Map]:
+        ndim = self.product.ndim
+        return (0, *(None,) * (ndim - 1)), (None,) * ndim
+
+
+@dataclass(eq=False)
+class KernelGradient(Kernel):
+    """The gradient of a convolution by its kernel, summed over the places of all samples."""
+
+    @property
+    def inner(self) -> int:
+        """The terms of each sum."""
+        return math.prod(self.nodes[0].inputs[1].shape[:-1])
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.nodes[0].size * self.inner
 
 
 @dataclass(eq=False)
@@ -237,6 +316,19 @@ class Draw(Kernel):
 @dataclass(eq=False)
 class Special(Kernel):
     """One node that no loop pattern takes: sorting, scattering, running sums, joining, padding."""
+
+
+@dataclass(eq=False)
+class Border(Special):
+    """Zeros around an array, and between its elements. What computes the array may write it where it belongs;
+    otherwise it is copied."""
+
+    @property
+    def axes(self) -> Map:
+        """Of the array and of what is around it, as far as threads share them: rows, where none is added."""
+        node = self.nodes[0]
+        alike = node.ndim > 1 and node.shape[0] == node.inputs[0].shape[0]
+        return (0 if alike else None, *(None,) * (node.ndim - 1)) if node.ndim else ()
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from chainrule.executors.cpu.fused import with_sums
 from chainrule.executors.cpu.unroll import UNROLLED, unroll
 from chainrule.graph.expr import CALL, CONSTANT, ITEM, Expr, Graph, apply, rebuild, substitute, toposort
 from chainrule.graph.origin import scope
@@ -28,7 +29,7 @@ def lower(outputs: Sequence[Expr]) -> list[Expr]:
     if not found.isdisjoint(UNROLLED):
         opened = unroll(opened)
     if not found.isdisjoint(UNROLLED) or any(node.primitive is CALL for node in toposort(outputs)):
-        opened = merge_common(simplify(opened))
+        opened = with_sums(merge_common(simplify(opened)))
     return _sum_columns(_read_masks_from_outputs(opened))
 
 

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from chainrule.executors.cpu import moves, special
 from chainrule.executors.cpu.addresses import Addresses
 from chainrule.executors.cpu.assignment import Assignment
-from chainrule.executors.cpu.contraction import Tile, choose_tile, emit_product, emit_tile
+from chainrule.executors.cpu.contraction import (
+    Tile,
+    choose_tile,
+    emit_product,
+    emit_tile,
+    lanes_of,
+    lead_offset,
+    limits_of,
+    reaches_out,
+)
+from chainrule.executors.cpu.convolution import Seen, emit_places, see
 from chainrule.executors.cpu.emit import I1, I32, I64, PTR, Builder, Value, const, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
+from chainrule.executors.cpu.kernel_gradient import Share, emit_gradient
 from chainrule.executors.cpu.kernels import (
+    Border,
     Buffer,
     Check,
     Contraction,
+    Convolution,
     Draw,
     Kernel,
+    KernelGradient,
     Loop,
+    MaxGradient,
     Nest,
     Place,
     Special,
     Transposition,
-    every_kernel,
 )
 from chainrule.executors.cpu.layout import Layout
 from chainrule.executors.cpu.nest import emit_nest
+from chainrule.executors.cpu.pooling import emit_max_gradient
 from chainrule.executors.cpu.random import random_elements
-from chainrule.executors.cpu.schedule import Access, Schedule
+from chainrule.executors.cpu.schedule import Schedule
+from chainrule.executors.cpu.shares import Shares
 from chainrule.executors.cpu.special import Operand, scalar_type
 from chainrule.executors.cpu.target import Target
 from chainrule.executors.cpu.threads import barrier_ir
@@ -43,13 +60,6 @@ CONTEXT = ("arena", "private", "addresses", "index", "steps", "barrier", "done",
 """The fields of the context, 64 bits each: addresses, but for ``steps`` and ``private``, the byte of the
 arena where the threads' own memory begins. ``addresses`` is a table with a place for every buffer that is not
 in the arena; ``done`` counts the healthy steps; ``cycles`` is 0, or where every kernel's time is added up."""
-
-_TILES = {
-    16: ((4, 6), (3, 8), (2, 12), (1, 14)),
-    8: ((3, 4), (2, 6), (1, 10)),
-    4: ((2, 4), (1, 8)),
-}
-_TILES_32 = {4: ((4, 6), (3, 8), (2, 12), (1, 14))}  # of machines with 32 registers of four lanes
 
 
 @dataclass(eq=False)
@@ -125,6 +135,14 @@ def _emit_kernel(context: Context, kernel: Kernel) -> str:
         emit_nest(kernel, e, context.target.lanes, f.low, f.high)
     elif isinstance(kernel, Contraction):
         _emit_contraction(context, kernel, f)
+    elif isinstance(kernel, KernelGradient):
+        share = Share(f.b, f.low, f.high)
+        emit_gradient(kernel, context.found, context.target, f.pointers, share, context.add)
+    elif isinstance(kernel, MaxGradient):
+        e = Evaluator(
+            f.b, kernel, dict.fromkeys(kernel.nodes, kernel.axes), context.found, f.pointers, f.rows
+        )
+        emit_max_gradient(kernel, e, lanes_of(context.target, kernel.head.dtype), f.low, f.high)
     elif isinstance(kernel, Transposition):
         _emit_transposition(context, kernel, f)
     elif isinstance(kernel, Draw):
@@ -138,64 +156,68 @@ def _emit_contraction(context: Context, kernel: Contraction, f: _Function) -> No
     """Loops over leading axes and tiles; each tile is a call, so that equal tiles are one function."""
     product = kernel.product
     a, right = (context.found.at(x) for x in product.inputs)
-    lanes = max(context.target.lanes * 4 // product.dtype.itemsize, 2)
-    limits = (_TILES_32 if context.target.registers >= 32 else {}).get(
-        context.target.lanes, _TILES[context.target.lanes]
-    )
+    seen = see(kernel, a.layout, right.layout) if isinstance(kernel, Convolution) else None
+    if seen is not None:
+        a, right = Place(a.buffer, seen.left), Place(right.buffer, seen.top)
+    lanes = lanes_of(context.target, product.dtype)
     lead = product.ndim - 2
     *_, m, n = product.shape
     if not product.size:
         return
-    counts = sorted(
-        {(t + 1) * m // context.threads - t * m // context.threads for t in range(context.threads)}
-    )
-    tile = choose_tile(max(counts), -(-n // lanes), product.inputs[0].shape[-1], limits)
+    counts = [m]
+    if kernel.axis == lead:
+        shares = range(context.threads)
+        counts = sorted({(t + 1) * m // len(shares) - t * m // len(shares) for t in shares})
+    tile = choose_tile(max(counts), -(-n // lanes), kernel.inner, limits_of(context.target, seen is not None))
     reads = [a for a in context.plan.reads[kernel] if a.how != "operand"]
-    exact = any(_reaches_out(a, product.ndim - 1) for a in reads)
+    exact = any(reaches_out(a, product.ndim - 1) for a in reads)
     exact = exact or any(not p.buffer.roomy for _, p in kernel.stores)
     element = scalar_type(product.dtype)
     b = f.b
     names: dict[Tile, str] = {}
-    before: list[Value] = []
 
-    def call(tile: Tile, row: Value, column: Value) -> None:
+    def call(tile: Tile, before: Sequence[Value], row: Value, column: Value) -> None:
         if tile not in names:
-            names[tile] = _tile_function(context, kernel, tile, a, right, lanes)
+            names[tile] = _tile_function(context, kernel, tile, a, right, lanes, seen)
         sides = [
-            b.at(f.pointers[place.buffer], _lead_offset(b, before, place.layout), element)
+            b.at(f.pointers[place.buffer], lead_offset(b, before, place.layout), element)
             for place in (a, right)
         ]
         operands = [f"ptr {x}" for x in (*sides, *f.pointers.values(), f.rows)]
         operands += [f"i64 {x}" for x in (*before, row, column)]
         b.do(f"call void @{names[tile]}({', '.join(operands)})")
 
-    def outer(axis: int) -> None:
-        if axis == lead:
-            emit_product(kernel, b, f.low, f.high, call, tile, lanes, exact, counts)
+    def outer(before: Sequence[Value]) -> None:
+        if len(before) == lead:
+            emit_product(
+                kernel,
+                b,
+                f.low,
+                f.high,
+                lambda t, row, column: call(t, before, row, column),
+                tile,
+                lanes,
+                exact,
+                counts,
+            )
             return
-        with b.loop(0, product.shape[axis]) as loop:
-            before.append(loop.i)
-            outer(axis + 1)
-            before.pop()
+        with b.loop(0, product.shape[len(before)]) as loop:
+            outer([*before, loop.i])
 
-    outer(0)
-
-
-def _reaches_out(access: Access, last: int) -> bool:
-    """Whether lanes behind the end of a row would leave the buffer."""
-    moving = access.how[1] if isinstance(access.how, tuple) else ()
-    return not access.buffer.roomy or any(axis == last and stride != 1 for axis, stride in moving)
-
-
-def _lead_offset(b: Builder, before: Sequence[Value], layout: Layout) -> Value:
-    total = const(layout.offset, I64)
-    for i, stride in zip(before, layout.strides, strict=False):
-        total = b.add(total, b.mul(i, const(stride, I64)))
-    return total
+    if isinstance(kernel, Convolution):
+        emit_places(kernel, b, f.low, f.high, call, tile, lanes, exact)
+    else:
+        outer([])
 
 
 def _tile_function(
-    context: Context, kernel: Contraction, tile: Tile, a: Place, right: Place, lanes: int
+    context: Context,
+    kernel: Contraction,
+    tile: Tile,
+    a: Place,
+    right: Place,
+    lanes: int,
+    seen: Seen | None,
 ) -> str:
     product = kernel.product
     b = Builder()
@@ -207,7 +229,8 @@ def _tile_function(
     e.position = Position(tuple(Index(i) for i in lead), None, 0)
     e.position = Position((*e.position.indices, Index(row), Index(column)), None, lanes)
     left, top = (Value("%a", PTR), a.layout), (Value("%b", PTR), right.layout)
-    emit_tile(kernel, e, tile, left, top, row, column, lanes)
+    levels, border = ((), None) if seen is None else (seen.levels, seen.border)
+    emit_tile(kernel, e, tile, left, top, row, column, lanes, levels, border)
     parameters = [
         "ptr noalias %a",
         "ptr noalias %b",
@@ -285,6 +308,9 @@ def _emit_special(context: Context, kernel: Special, f: _Function) -> None:
     scratch = f.pointers[kernel.scratch[0]] if kernel.scratch else Value("null", PTR)
     if node.primitive is CONCAT:
         moves.concat(b, xs, y, axis=node.meta["axis"], lanes=lanes)
+    elif isinstance(kernel, Border) and kernel.split == "rows":
+        inside = context.found.at(node.inputs[0]).buffer is kernel.stores[0][1].buffer
+        moves.border(b, None if inside else xs[0], y, f.low, f.high, lanes=lanes, **node.meta)
     elif node.primitive is PAD:
         moves.pad(b, xs[0], y, lanes=lanes, **node.meta)
     elif node.primitive is CUMSUM:
@@ -323,23 +349,28 @@ def emit_module(
     own = b.at(
         fields["arena"], b.add(fields["private"], b.mul(thread, const(plan.private, I64))), vector("i8", 0)
     )
-    shares = _Shares(b, thread, threads, target.lanes)
-    for kernel, _ in every_kernel(plan.kernels):
-        shares.of(kernel)
+    shares = Shares(b, thread, threads, target.lanes)
+    _share_out(context, shares)
     bases = _bases(b, context, fields["addresses"])
     with b.loop(0, fields["steps"]) as loop:
         rows = b.at(fields["index"], b.mul(loop.i, const(batch, I64)), I64)
         address = Addresses(b, fields["arena"], own, bases, loop.i)
-        clock = _clock(b) if timed else None
-        for number, kernel in enumerate(plan.kernels):
-            if kernel.barrier:
+        number = 0
+        for stream in plan.streams:
+            if stream.kernels[0].barrier:
                 _meet(b, fields)
-            if isinstance(kernel, Check):
-                _leave_unless_healthy(context, kernel, b, address)
+            if isinstance(check := stream.kernels[0], Check):
+                _leave_unless_healthy(context, check, b, address)
+                number += 1
                 continue
-            _run(context, kernel, shares, address, rows, fields)
-            if clock is not None:
-                clock = _add_time(b, clock, fields["cycles"], number, thread)
+            share = shares.of(stream.kernels[0], found, target)
+            with _in_rows(b, *share, stream.rows) as part:
+                clock = _clock(b) if timed else None
+                for kernel in stream.kernels:
+                    _run(context, kernel, shares, address, rows, fields, part)
+                    if clock is not None:
+                        clock = _add_time(b, clock, fields["cycles"], number, thread)
+                    number += 1
         if threads > 1:
             _meet(b, fields)
         b.store(b.add(loop.i, const(1, I64)), fields["done"])
@@ -364,11 +395,19 @@ def _emit_kernels(context: Context) -> None:
             context.names[kernel] = _emit_kernel(context, kernel)
 
 
+def _share_out(context: Context, shares: Shares) -> None:
+    """Every thread's part of every kernel, before the first step."""
+    for kernel in context.plan.kernels:
+        shares.of(kernel, context.found, context.target)
+        if isinstance(kernel, Loop):
+            _share_out(context.within(kernel), shares)
+
+
 def _run(
-    context: Context, kernel: Kernel, shares: _Shares, address: Addresses, rows: Value,
-    fields: dict[str, Value],
+    context: Context, kernel: Kernel, shares: Shares, address: Addresses, rows: Value,
+    fields: dict[str, Value], share: tuple[Value, Value],
 ) -> None:  # fmt: skip
-    """Calls a kernel's function; those of a loop once for every step."""
+    """Calls a kernel's function for a share of it; those of a loop once for every step."""
     b = shares.b
     if isinstance(kernel, Loop):
         inside = context.within(kernel)
@@ -377,9 +416,17 @@ def _run(
             for inner in inside.plan.kernels:
                 if inner.barrier:
                     _meet(b, fields)
-                _run(inside, inner, shares, address, rows, fields)
+                _run(
+                    inside,
+                    inner,
+                    shares,
+                    address,
+                    rows,
+                    fields,
+                    shares.of(inner, inside.found, inside.target),
+                )
         return
-    low, high = shares.of(kernel)
+    low, high = share
     operands = [f"ptr {address.of(x)}" for x in _buffers(context, kernel)]
     operands += [f"ptr {rows}", f"i64 {low}", f"i64 {high}"]
     call = f"call void @{context.names[kernel]}({', '.join(operands)})"
@@ -388,6 +435,16 @@ def _run(
             b.do(call)
     else:
         b.do(call)
+
+
+@contextmanager
+def _in_rows(b: Builder, low: Value, high: Value, rows: int) -> Iterator[tuple[Value, Value]]:
+    """So many rows at a time; 0: all at once."""
+    if not rows:
+        yield low, high
+        return
+    with b.loop(low, high, rows) as loop:
+        yield loop.i, b.intrinsic("smin", b.add(loop.i, const(rows, I64)), high)
 
 
 def _clock(b: Builder) -> Value:
@@ -429,33 +486,6 @@ def _leave_unless_healthy(context: Context, kernel: Check, b: Builder, address: 
         found = b.load(address.of(kernel.failed), I32)
         b.branch(b.icmp("eq", found, const(0, I32)), on, "leave")
         b.start(on)
-
-
-class _Shares:
-    """Each thread's part of a kernel: made once, before the first step."""
-
-    def __init__(self, b: Builder, thread: Value, threads: int, lanes: int) -> None:
-        self.b, self.thread, self.threads, self.lanes = b, thread, threads, lanes
-        self.known: dict[int, tuple[Value, Value]] = {}
-
-    def of(self, kernel: Kernel) -> tuple[Value, Value]:
-        if kernel.split in ("every", "one"):
-            return const(0, I64), const(kernel.extent, I64)
-        count = kernel.extent
-        if kernel.split == "lanes" or isinstance(kernel, Transposition):
-            count = -(-count // self.lanes)
-        elif isinstance(kernel, Draw):
-            words = 1 if kernel.nodes[0].meta["bits"] <= 31 else 2
-            count = -(-count * words // (4 * self.lanes))
-        if count not in self.known:
-            self.known[count] = self._bound(count, 0), self._bound(count, 1)
-        return self.known[count]
-
-    def _bound(self, count: int, more: int) -> Value:
-        if self.threads == 1:
-            return const(count * more, I64)
-        t = self.b.add(self.thread, const(more, I64))
-        return self.b.udiv(self.b.mul(t, const(count, I64)), const(self.threads, I64))
 
 
 def _bases(b: Builder, context: Context, table: Value) -> dict[Buffer, Value]:

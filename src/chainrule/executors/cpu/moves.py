@@ -9,7 +9,7 @@ from chainrule.executors.cpu.layout import Layout
 from chainrule.executors.cpu.special import Operand, checked_index, scalar_type
 from chainrule.spec import Shape
 
-__all__ = ["concat", "copy", "gather", "pad"]
+__all__ = ["border", "concat", "copy", "gather", "pad", "zeros"]
 
 
 def copy(b: Builder, x: Operand, y: Operand, lanes: int) -> None:
@@ -86,13 +86,58 @@ def pad(
     b: Builder, x: Operand, y: Operand, *, before: Shape, after: Shape, between: Shape, lanes: int
 ) -> None:
     """Zeros, and the elements of x in their places."""
+    zeros(b, y, lanes)
+    offset = y.layout.offset + sum(n * s for n, s in zip(before, y.layout.strides, strict=True))
+    strides = tuple((i + 1) * s for i, s in zip(between, y.layout.strides, strict=True))
+    copy(b, x, Operand(y.pointer, Layout(x.layout.shape, strides, y.layout.dtype, offset)), lanes)
+
+
+def border(
+    b: Builder, x: Operand | None, y: Operand, low: Value, high: Value, *, before: Shape, after: Shape,
+    between: Shape, lanes: int,
+) -> None:  # fmt: skip
+    """The same for rows ``low`` to ``high``, where none is added; no x: its elements lie in their places."""
+    element = scalar_type(y.layout.dtype)
+
+    def row(z: Operand, i: Value) -> Operand:
+        at = b.add(b.mul(i, const(z.layout.strides[0], I64)), const(z.layout.offset, I64))
+        rest = Layout(z.layout.shape[1:], z.layout.strides[1:], z.layout.dtype)
+        return Operand(b.at(z.pointer, at, element), rest)
+
+    with b.loop(low, high) as loop:
+        target = row(y, loop.i)
+        if x is not None:
+            sizes = {"before": before[1:], "after": after[1:], "between": between[1:]}
+            pad(b, row(x, loop.i), target, lanes=lanes, **sizes)
+        else:
+            _around(b, target.pointer, target.layout, before[1:], after[1:], lanes)
+
+
+def _around(b: Builder, start: Value, y: Layout, before: Shape, after: Shape, lanes: int) -> None:
+    """Zeros before and after the elements of every axis, the first one first."""
+    if not any((*before, *after)):
+        return
+    element, n = scalar_type(y.dtype), y.shape[0]
+
+    def part(first: int, count: int) -> None:
+        if count:
+            at = b.at(start, first * y.strides[0], element)
+            zeros(b, Operand(at, Layout((count, *y.shape[1:]), y.strides, y.dtype)), lanes)
+
+    part(0, before[0])
+    part(n - after[0], after[0])
+    if len(y.shape) > 1:
+        with b.loop(before[0], n - after[0]) as loop:
+            inner = b.at(start, b.mul(loop.i, const(y.strides[0], I64)), element)
+            _around(b, inner, Layout(y.shape[1:], y.strides[1:], y.dtype), before[1:], after[1:], lanes)
+
+
+def zeros(b: Builder, y: Operand, lanes: int) -> None:
+    """y = 0"""
     element = scalar_type(y.layout.dtype)
     zero = b.local_at_entry(
         vector(element.of("i8").scalar if element.scalar == "i1" else element.scalar, lanes)
     )
     b.store(const(0, vector("i8" if element.scalar == "i1" else element.scalar, lanes)), zero)
-    zeros = Layout(y.layout.shape, (0,) * y.layout.ndim, y.layout.dtype)
-    copy(b, Operand(zero, zeros), y, lanes)
-    offset = y.layout.offset + sum(n * s for n, s in zip(before, y.layout.strides, strict=True))
-    strides = tuple((i + 1) * s for i, s in zip(between, y.layout.strides, strict=True))
-    copy(b, x, Operand(y.pointer, Layout(x.layout.shape, strides, y.layout.dtype, offset)), lanes)
+    repeated = Layout(y.layout.shape, (0,) * y.layout.ndim, y.layout.dtype)
+    copy(b, Operand(zero, repeated), y, lanes)

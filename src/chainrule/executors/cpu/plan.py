@@ -23,6 +23,7 @@ from chainrule.executors.cpu.text import plan_text
 from chainrule.executors.cpu.threads import thread_limit
 from chainrule.executors.program import Program
 from chainrule.graph.expr import Expr, toposort
+from chainrule.ops.convolution import CONV
 from chainrule.ops.index import ARGSORT, GATHER, SCATTER_ADD
 from chainrule.ops.linalg import MATMUL
 from chainrule.ops.repetition import SCAN
@@ -117,7 +118,7 @@ def wants_padding(outputs: Sequence[Expr], inputs: Sequence[Expr], rows: int = 0
     """Which inputs a function wants in padded rows: vectors, the right sides of products, and what steps of
     scans read; but not the first ``rows``, which are read where they lie."""
     order = toposort(lower(outputs))
-    right = {x for node in order if node.primitive is MATMUL for x in node.inputs[1:]}
+    right = {x for node in order if node.primitive in (MATMUL, CONV) for x in node.inputs[1:]}
     right |= {x for node in order if node.primitive is SCAN for x in node.inputs[node.meta["carries"] :]}
     return [i >= rows and (x in right or x.ndim == 1) for i, x in enumerate(inputs)]
 

@@ -8,24 +8,30 @@ from typing import NamedTuple
 
 from chainrule.executors.cpu.assignment import Assignment, operands, reduces
 from chainrule.executors.cpu.kernels import (
+    Border,
     Buffer,
     Check,
-    Contraction,
+    Convolution,
     Draw,
+    Headed,
     Kernel,
+    KernelGradient,
     Loop,
+    MaxGradient,
     Nest,
     Place,
     Transposition,
 )
 from chainrule.executors.cpu.recurrence import foreign
-from chainrule.executors.cpu.views import Map
+from chainrule.executors.cpu.views import VIEWS, Map
 from chainrule.graph.expr import CONSTANT, Expr
 
 __all__ = ["Access", "CycleError", "Schedule", "schedule"]
 
 _LINE, _PAIR = 64, 128  # bytes: a line of the cache, and two, which processors fetch together
 _COMMON = frozenset({"state", "loop", "step"})  # homes of what all threads see
+_CACHED = 3 << 18  # bytes that lie near a processor
+_STREAMING = (Convolution, MaxGradient, Border)  # on samples that are many elements each
 _APART = 320  # bytes between buffers, so that equal offsets in two of them do not meet in the cache
 
 
@@ -38,6 +44,15 @@ class CycleError(Exception):
 
 
 @dataclass(eq=False)
+class Stream:
+    """Kernels that run one after another on few rows at a time, so that the next one finds them in the cache;
+    mostly a single one, on all rows."""
+
+    kernels: list[Kernel]
+    rows: int = 0  # at a time; 0: all
+
+
+@dataclass(eq=False)
 class Schedule:
     """Kernels in the order in which they run, and the memory that they need."""
 
@@ -45,6 +60,7 @@ class Schedule:
     arena: int = 0  # bytes that all threads share
     private: int = 0  # bytes of each thread
     reads: dict[Kernel, list[Access]] = field(default_factory=dict)
+    streams: list[Stream] = field(default_factory=list)
 
     @property
     def barriers(self) -> int:
@@ -64,7 +80,7 @@ def schedule(found: Assignment, threads: int, turning: bool = False) -> Schedule
     order = _order(found, after, reads, writes, threads)
     if turning and threads > 1:
         _meet_again(order, reads, writes)
-    result = Schedule(order, reads=reads)
+    result = Schedule(order, reads=reads, streams=_streams(order, reads, writes))
     _place_buffers(result, writes, threads, turning)
     return result
 
@@ -77,12 +93,14 @@ def _share(kernel: Kernel) -> None:
     kernel.split, kernel.axis, kernel.extent = "one", None, 1
     if isinstance(kernel, Check):
         kernel.split = "every"
-    elif isinstance(kernel, Contraction):
-        shape = kernel.nodes[0].shape
-        kernel.split, kernel.axis, kernel.extent = "rows", len(shape) - 2, shape[-2]
+    elif isinstance(kernel, Headed):
+        kernel.split, kernel.axis = "rows", kernel.shared_axis
+        kernel.extent = kernel.head.shape[kernel.axis]
+    elif isinstance(kernel, Border) and 0 in kernel.axes:
+        kernel.split, kernel.axis, kernel.extent = "rows", 0, kernel.nodes[0].shape[0]
     elif isinstance(kernel, Transposition):
         kernel.split, kernel.extent = "blocks", kernel.nodes[0].shape[-1]
-    elif isinstance(kernel, Draw):
+    elif isinstance(kernel, KernelGradient | Draw):
         kernel.split, kernel.extent = "blocks", kernel.nodes[0].size
     elif isinstance(kernel, Loop):
         kernel.split = "blocks"
@@ -119,20 +137,22 @@ def _accesses(found: Assignment, kernel: Kernel) -> list[Access]:
         own = [] if kernel.failed is None else [Access(kernel.failed)]
         condition = kernel.condition
         return own + ([] if condition is None else [Access(found.places[condition].buffer)])
-    if isinstance(kernel, Nest | Contraction):
+    if isinstance(kernel, Nest | Headed):
         return list(_through_views(found, kernel))
     if isinstance(kernel, Loop):
         return [Access(buffer) for buffer in foreign(found, kernel)]
+    if isinstance(kernel, Border):
+        return [_access(found.at(kernel.nodes[0].inputs[0]), kernel.axes, kernel)]
     return [Access(found.places[x].buffer) for x in found.externals(kernel)]
 
 
-def _through_views(found: Assignment, kernel: Nest | Contraction) -> Iterator[Access]:
+def _through_views(found: Assignment, kernel: Nest | Headed) -> Iterator[Access]:
     own, seen = set(kernel.nodes), set[tuple[Expr, Map]]()
     stack: list[tuple[Expr, Map]] = []
     for node in [*kernel.nodes, *(n for n, _ in kernel.stores if n not in own)]:
-        axes = kernel.axes if isinstance(kernel, Contraction) else kernel.maps[node]
-        if isinstance(kernel, Contraction) and node is kernel.product:
-            for x, side in zip(node.inputs, ((*axes[:-1], None), (None,) * len(axes)), strict=True):
+        axes = kernel.axes if isinstance(kernel, Headed) else kernel.maps[node]
+        if isinstance(kernel, Headed) and node is kernel.head:
+            for x, side in zip(node.inputs, kernel.sides, strict=True):
                 yield _access(found.at(x), side, kernel)._replace(how="operand")
         elif node in own and (source := found.source(node)) is not None:
             yield _access(source, axes, kernel)
@@ -209,6 +229,8 @@ def _order(
 ) -> list[Kernel]:
     """Ready kernels that need no meeting first; then a meeting."""
     waiting, done, order = list(found.kernels), set[Kernel](), list[Kernel]()
+    if any(isinstance(k, _STREAMING) for k in waiting):
+        waiting.sort(key=lambda k: bool(after[k] or any(n.primitive not in VIEWS for n in k.nodes)))
     meeting = _Meeting()
     while waiting:
         ready = [k for k in waiting if after[k] <= done]
@@ -218,7 +240,7 @@ def _order(
             )
         free = ready if threads == 1 else [k for k in ready if not meeting.needed(k, reads[k], writes[k])]
         if free:
-            kernel = free[0]
+            kernel = _following(order, free)
         else:
             kernel = ready[0]
             kernel.barrier = True
@@ -240,6 +262,46 @@ def _meet_again(order: Sequence[Kernel], reads: Accesses, writes: Accesses) -> N
             if kernel.barrier:
                 meeting = _Meeting()
             meeting.add(kernel, reads[kernel], writes[kernel])
+
+
+def _following(order: Sequence[Kernel], free: Sequence[Kernel]) -> Kernel:
+    """The first one, or the first that goes on with the same rows."""
+    if order and isinstance(order[-1], _STREAMING) and _flows(order[-1]):
+        last = order[-1]
+        return next((k for k in free if _flows(k) and k.extent == last.extent), free[0])
+    return free[0]
+
+
+def _streams(order: Sequence[Kernel], reads: Accesses, writes: Accesses) -> list[Stream]:
+    """Neighbours that need no meeting of threads between them need none of rows, either."""
+    found: list[Stream] = []
+    meeting = _Meeting()
+    for kernel in order:
+        last = found[-1].kernels if found else []
+        alike = last and not kernel.barrier and _flows(last[-1]) and _flows(kernel)
+        if (
+            alike
+            and last[-1].extent == kernel.extent
+            and not meeting.needed(kernel, reads[kernel], writes[kernel])
+        ):
+            last.append(kernel)
+        else:
+            found.append(Stream([kernel]))
+            meeting = _Meeting()
+        meeting.add(kernel, reads[kernel], writes[kernel])
+    for stream in found:
+        if len(stream.kernels) > 1 and any(isinstance(k, _STREAMING) for k in stream.kernels):
+            touched = {a.buffer for k in stream.kernels for a in writes[k]}
+            row = sum(buffer.nbytes for buffer in touched) // max(stream.kernels[0].extent, 1)
+            stream.rows = max(1, _CACHED // max(row, 1))
+    return found
+
+
+def _flows(kernel: Kernel) -> bool:
+    """Whether a kernel may run on few rows at a time: its work is in each of them."""
+    if kernel.split != "rows" or kernel.axis != 0:
+        return False
+    return isinstance(kernel, _STREAMING) or (isinstance(kernel, Nest) and len(kernel.domain) > 2)
 
 
 class _Meeting:
@@ -281,7 +343,7 @@ def _writes(kernel: Kernel) -> list[Access]:
         axes: Map = (None,) * node.ndim
         if isinstance(kernel, Nest):
             axes = kernel.maps[node]
-        elif isinstance(kernel, Contraction):
+        elif isinstance(kernel, Headed | Border):
             axes = kernel.axes
         found.append(_access(place, axes, kernel))
     return found + [Access(buffer) for buffer in kernel.writes]
@@ -304,9 +366,10 @@ def _place_buffers(result: Schedule, writes: Accesses, threads: int, turning: bo
     threads, at once means between the same two meetings: in a loop the last one is the first one again."""
     spans: dict[Buffer, list[int]] = {}
     segment, segments = 0, max(result.barriers, 1) if turning else len(result.kernels) + 1
-    for number, kernel in enumerate(result.kernels):
+    numbers = {k: number for number, stream in enumerate(result.streams) for k in stream.kernels}
+    for kernel in result.kernels:
         segment += kernel.barrier
-        now = number if threads == 1 else segment % segments
+        now = numbers[kernel] if threads == 1 else segment % segments
         touched = [access.buffer for access in [*writes[kernel], *result.reads[kernel]]]
         for buffer in [*touched, *kernel.scratch]:
             if buffer.home in ("arena", "loop", "private") and not (turning and buffer.value is not None):

@@ -6,17 +6,7 @@ from collections.abc import Sequence
 
 from chainrule.executors.cpu.assignment import Assignment, Destination, identity_map
 from chainrule.executors.cpu.grouping import Grouping
-from chainrule.executors.cpu.kernels import (
-    Buffer,
-    Contraction,
-    Draw,
-    Home,
-    Kernel,
-    Loop,
-    Nest,
-    Place,
-    Special,
-)
+from chainrule.executors.cpu.kernels import Buffer, Draw, Headed, Home, Kernel, Loop, Nest, Place, Special
 from chainrule.executors.cpu.layout import PAD, Layout, dense, padded
 from chainrule.executors.cpu.recurrence import lay_out
 from chainrule.executors.cpu.views import VIEWS, relabels
@@ -73,7 +63,8 @@ def store(groups: Grouping, destinations: Sequence[Destination], keep: Sequence[
     storing = _Storing(groups, found)
     storing.join()
     for node in groups.wanted:
-        storing.store(node)
+        if node not in storing.stored:
+            storing.store(node)
     for kernel in list(groups.kernels):
         storing.keep_what_it_reads(kernel)
     for kernel in groups.kernels:
@@ -117,7 +108,7 @@ def _delivers(kernel: Kernel | None, wanted: Destination) -> bool:
         return False
     if isinstance(kernel, Special):
         return wanted.buffer.home == "step" and not kernel.stores
-    return isinstance(kernel, Nest | Contraction)
+    return isinstance(kernel, Nest | Headed)
 
 
 class _Storing:
@@ -125,6 +116,7 @@ class _Storing:
         self.groups, self.found, self.places = groups, found, found.places
         self.base, self.home = groups.base, groups.home
         self.joined = set[Expr]()  # what has its place already, and what it is part of
+        self.stored = set[Expr]()
 
     def store(self, node: Expr) -> None:
         """Memory for a node that a kernel computes."""
@@ -134,12 +126,13 @@ class _Storing:
             return
         if node in self.joined or self._left_for_others(node, kernel):
             return
+        self.stored.add(node)
         if isinstance(kernel, Draw):
             self.groups.flat.add(node)
         home: Home = "private" if not node.shape else "arena"
         layout = dense(node.shape, node.dtype) if node in self.groups.flat else padded(node.shape, node.dtype)
         buffer = Buffer(layout, home, roomy=node not in self.groups.flat or node.ndim < 2)
-        self.places[node] = Place(buffer, layout)
+        self.places[node] = self._inside(node, kernel) or Place(buffer, layout)
         kernel.stores.append((node, self.places[node]))
 
     def _left_for_others(self, node: Expr, kernel: Kernel) -> bool:
@@ -165,7 +158,7 @@ class _Storing:
         if node.primitive is not CONCAT or node in self.groups.flat or len(set(parts)) < len(parts):
             return False
         whole = node.meta["axis"] < node.ndim - 1 or all(x.shape[-1] % PAD == 0 for x in parts)
-        alone = [isinstance(self.home.get(x), Nest | Contraction) and x not in self.places for x in parts]
+        alone = [isinstance(self.home.get(x), Nest | Headed) and x not in self.places for x in parts]
         delivered = any(y is x for x in parts for y, _ in self.home[x].stores) if all(alone) else True
         flat = any(x in self.groups.flat for x in parts)
         every = any(isinstance(k := self.home.get(x), Nest) and k.whole for x in parts)
@@ -180,6 +173,19 @@ class _Storing:
             self.places[x] = Place(place.buffer, Layout(x.shape, place.layout.strides, x.dtype, offset))
             self.home[x].stores.append((x, self.places[x]))
             start += x.shape[axis]
+
+    def _inside(self, node: Expr, kernel: Kernel) -> Place | None:
+        """Where a node belongs among the zeros that are put around it, if all threads see what is there."""
+        outer = self.groups.around.get(node)
+        if outer is None or outer not in self.groups.wanted or node.ndim < 3 or node in self.groups.flat:
+            return None
+        if not isinstance(kernel, Nest | Headed) or (isinstance(kernel, Nest) and kernel.whole):
+            return None
+        if outer not in self.places:
+            self.store(outer)
+        place = self.places[outer]
+        offset = sum(n * s for n, s in zip(outer.meta["before"], place.layout.strides, strict=True))
+        return Place(place.buffer, Layout(node.shape, place.layout.strides, node.dtype, offset))
 
     def keep_what_it_reads(self, kernel: Kernel) -> None:
         """Every value that comes from another kernel lies in memory, or is cheap to compute again."""
@@ -207,7 +213,7 @@ class _Storing:
         """Whether x can be had by a few cheap operations from what lies in memory, or may well lie there
         since it has no more than ``small`` elements."""
         base = self.base(x)
-        if base in self.places or base.primitive is CONSTANT or base.size <= small:
+        if base in self.places or base.primitive is CONSTANT or 0 < base.size <= small:
             return True
         if base not in self.home:
             return all(self._again(i, depth, small) for i in base.inputs)

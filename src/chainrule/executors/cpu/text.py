@@ -8,9 +8,12 @@ from chainrule.executors.cpu.cost import microseconds
 from chainrule.executors.cpu.kernels import (
     Check,
     Contraction,
+    Convolution,
     Draw,
     Kernel,
+    KernelGradient,
     Loop,
+    MaxGradient,
     Nest,
     Special,
     Transposition,
@@ -25,6 +28,9 @@ _KINDS = {
     Nest: "loops",
     Loop: "scan",
     Contraction: "product",
+    Convolution: "convolved",
+    KernelGradient: "gradient",
+    MaxGradient: "unpooled",
     Transposition: "transposed",
     Draw: "random",
     Check: "check",
@@ -106,7 +112,7 @@ def _shape(kernel: Kernel) -> str:
         over = f" /{','.join(map(str, sorted(kernel.reduced)))}" if kernel.reduced else ""
         return "x".join(map(str, kernel.domain)) + over
     shape = "x".join(map(str, kernel.nodes[0].shape))
-    return f"{shape} k{kernel.product.inputs[0].shape[-1]}" if isinstance(kernel, Contraction) else shape
+    return f"{shape} k{kernel.inner}" if isinstance(kernel, Contraction | KernelGradient) else shape
 
 
 def _names(kernel: Kernel) -> str:

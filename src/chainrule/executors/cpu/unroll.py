@@ -1,7 +1,9 @@
 """Convolutions and folded windows in terms of what there are kernels for: views, borders, sums and products.
 
-A convolution becomes a matrix product whose rows are the windows, which are copied side by side once and
-serve the gradient by the kernel too. What windows add up to is a sum of shifted slices, axis after axis.
+A convolution without groups gets its borders as an array of their own, and is computed where it lies; so is
+its gradient by the kernel. One with groups becomes a matrix product whose rows are the windows, which are
+copied side by side once and serve the gradient by the kernel too. What windows add up to is a sum of shifted
+slices, axis after axis.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import functools
 import operator
 from collections.abc import Sequence
 
-from chainrule.graph.expr import Expr, rebuild, toposort
+from chainrule.executors.cpu.fused import kernel_gradient, max_gradient, maxima_of_slices
+from chainrule.graph.expr import Expr, apply, rebuild, toposort
 from chainrule.graph.origin import scope
 from chainrule.ops.convolution import CONV
+from chainrule.ops.linalg import MATMUL
 from chainrule.ops.shape import pad, reshape, slice_axes, transpose
 from chainrule.ops.sliding import FOLD
-from chainrule.ops.unrolled import as_product
+from chainrule.ops.unrolled import as_product, widened
 from chainrule.spec import Shape
 
 __all__ = ["UNROLLED", "unroll"]
@@ -28,14 +32,33 @@ def unroll(outputs: Sequence[Expr]) -> list[Expr]:
     image: dict[Expr, Expr] = {}
     for node in toposort(outputs):
         new = rebuild(node, tuple([image[x] for x in node.inputs]))
-        if new.primitive in UNROLLED:
+        found = kernel_gradient(new) if new.primitive is MATMUL else max_gradient(new)
+        if found is not None:
+            new = found
+        elif new.primitive in UNROLLED:
             with scope(origin=node.origin):
                 if new.primitive is CONV:
-                    new = as_product(new, *new.inputs, **new.meta)
+                    new = _bare(new) if is_direct(new) else as_product(new, *new.inputs, **new.meta)
                 else:
                     new = _folded(new.inputs[0], **new.meta)
         image[node] = new
-    return [image[y] for y in outputs]
+    return maxima_of_slices([image[y] for y in outputs])
+
+
+def is_direct(node: Expr) -> bool:
+    """Whether there is a kernel for a convolution: its lanes lie along the channels of the output."""
+    return node.meta["groups"] == 1 and node.shape[-1] > 1
+
+
+def _bare(node: Expr) -> Expr:
+    """The same convolution of an input that has its borders."""
+    (x, w), meta = node.inputs, node.meta
+    ones = (1,) * (x.ndim - 2)
+    wide = widened(x, meta["padding"], meta["spread"])
+    return apply(
+        CONV, wide, w, strides=meta["strides"], padding=((0, 0),) * len(ones), dilation=meta["dilation"],
+        spread=ones, groups=1,
+    )  # fmt: skip
 
 
 def _folded(y: Expr, *, first: int, space: Shape, strides: Shape, dilations: Shape) -> Expr:
