@@ -23,7 +23,6 @@ from chainrule.executors.cpu.target import Target
 from chainrule.spec import DType
 
 __all__ = [
-    "Tile",
     "choose_tile",
     "emit_product",
     "emit_tile",

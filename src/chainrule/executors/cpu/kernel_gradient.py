@@ -22,7 +22,7 @@ from chainrule.executors.cpu.moves import zeros
 from chainrule.executors.cpu.special import Operand, scalar_type
 from chainrule.executors.cpu.target import Target
 
-__all__ = ["Share", "emit_gradient", "tiles_of"]
+__all__ = ["Rows", "Share", "emit_gradient", "rows_of", "tiles_of"]
 
 Starts = tuple[Value, Value, Value]
 """Addresses in x, g and y."""

@@ -10,7 +10,6 @@ from chainrule.executors.cpu import moves, special
 from chainrule.executors.cpu.addresses import Addresses
 from chainrule.executors.cpu.assignment import Assignment
 from chainrule.executors.cpu.contraction import (
-    Tile,
     choose_tile,
     emit_product,
     emit_tile,
@@ -19,7 +18,7 @@ from chainrule.executors.cpu.contraction import (
     limits_of,
     reaches_out,
 )
-from chainrule.executors.cpu.convolution import Seen, emit_places, see
+from chainrule.executors.cpu.convolution import Seen, Tile, emit_places, see
 from chainrule.executors.cpu.emit import I1, I32, I64, PTR, Builder, Value, const, lane_numbers, vector
 from chainrule.executors.cpu.evaluate import Evaluator, Index, Position
 from chainrule.executors.cpu.kernel_gradient import Share, emit_gradient

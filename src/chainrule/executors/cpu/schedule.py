@@ -26,7 +26,7 @@ from chainrule.executors.cpu.recurrence import foreign
 from chainrule.executors.cpu.views import VIEWS, Map
 from chainrule.graph.expr import CONSTANT, Expr
 
-__all__ = ["Access", "CycleError", "Schedule", "schedule"]
+__all__ = ["Access", "CycleError", "Schedule", "Stream", "schedule"]
 
 _LINE, _PAIR = 64, 128  # bytes: a line of the cache, and two, which processors fetch together
 _COMMON = frozenset({"state", "loop", "step"})  # homes of what all threads see

@@ -22,7 +22,7 @@ from chainrule.ops.sliding import FOLD
 from chainrule.ops.unrolled import as_product, widened
 from chainrule.spec import Shape
 
-__all__ = ["UNROLLED", "unroll"]
+__all__ = ["UNROLLED", "is_direct", "unroll"]
 
 UNROLLED = frozenset({CONV, FOLD})
 
