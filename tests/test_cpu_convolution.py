@@ -170,6 +170,16 @@ def test_a_border_lies_around_what_is_computed():
     assert first.stores[-1][1].buffer is border.stores[0][1].buffer
 
 
+@pytest.mark.parametrize(("width", "before", "among"), [(40, 0, True), (48, 32, True), (40, 40, False)])
+def test_what_is_written_among_zeros_does_not_reach_into_the_next_line(width, before, among):
+    """Loops write whole vectors. The last line of a thread would reach into the first one of the next."""
+    x = ops.input("x", (33, 4, width), "float64")
+    y = ops.pad(ops.tanh(x), (0, 0, before), (0, 0, 80 - before - width))
+    nest, border = function_plan([ops.sum(y * y, 2)], [x], 2).schedule.kernels[:2]
+    assert isinstance(border, Border)
+    assert (nest.stores[-1][1].buffer is border.stores[0][1].buffer) == among
+
+
 @pytest.mark.parametrize("lanes", [4, 16])
 def test_a_training_step_has_no_windows(lanes):
     outputs, inputs = layer((8, 12, 12, 5), (3, 3, 5, 20), "float32", padding="same", stride=2)

@@ -292,7 +292,7 @@ def test_sparse_columns() -> None:
         ("tol", -1), ("momentum", 2), ("validation_fraction", 1.0), ("beta_1", 1), ("epsilon", 0),
         ("n_iter_no_change", 0), ("max_fun", 0), ("shuffle", "yes"), ("loss", "los"), ("dropout", 1.0),
         ("batch_norm", 1), ("weight_decay", -1), ("clip_norm", 0), ("schedule", "fast"), ("init", "he"),
-        ("scaling", "minmax"), ("callbacks", [3]), ("executor", "gpu"), ("threads", 0), ("verbose", "loud"),
+        ("scaling", "min-max"), ("callbacks", [3]), ("executor", "gpu"), ("threads", 0), ("verbose", "loud"),
     ],
 )  # fmt: skip
 def test_parameters_are_checked_before_anything_is_done(name: str, value: Any) -> None:
