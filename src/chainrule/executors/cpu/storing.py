@@ -184,8 +184,8 @@ class _Storing:
         if outer not in self.places:
             self.store(outer)
         place = self.places[outer]
-        end = outer.meta["before"][-1] + -(-node.shape[-1] // PAD) * PAD
-        if end > place.layout.strides[-2]:  # loops write whole vectors: what lies behind may be another thread's
+        end = outer.meta["before"][-1] + -(-node.shape[-1] // PAD) * PAD  # loops write whole vectors
+        if end > place.layout.strides[-2]:  # the next line may be another thread's
             return None
         offset = sum(n * s for n, s in zip(outer.meta["before"], place.layout.strides, strict=True))
         return Place(place.buffer, Layout(node.shape, place.layout.strides, node.dtype, offset))
