@@ -20,7 +20,7 @@ import numpy as np
 
 from chainrule import optim
 from chainrule.errors import ConfigError
-from chainrule.executors import Array, Epoch, Program, decide, epoch
+from chainrule.executors import Array, Epoch, Program, decide, epoch, work_of
 from chainrule.executors.cpu.threads import thread_limit
 from chainrule.train import divergence, watching
 from chainrule.train.callbacks import Callback, Chunk, EpochEnd, Start, Watch
@@ -40,6 +40,7 @@ __all__ = ["Fit", "Position"]
 _CHUNK_SECONDS = 0.075
 _CHUNK_ROWS = 1 << 19  # so that the order of a chunk's rows stays in the processor's cache
 _CHECKPOINT_SECONDS = 5.0
+_LONG = 50.0  # microseconds of training on a row, beside which it takes little time to make one
 _FEW = 16
 
 
@@ -336,11 +337,17 @@ class Fit:
         if key not in self.programs:
             program = self._traced(*key)
             ready = epoch(program, executor=self.history.executor, threads=self.threads)
-            if self.feed.beside and self.threads is None and 1 < ready.threads == thread_limit():
+            if self.threads is None and 1 < ready.threads == thread_limit() and self._leaves_one(program):
                 ready = epoch(program, executor=self.history.executor, threads=ready.threads - 1)
             self.history.threads = max(self.history.threads, ready.threads)
             self.programs[key] = program, ready
         return self.programs[key]
+
+    def _leaves_one(self, program: Program) -> bool:
+        """A processor to what makes the next epoch's rows beside, where that may take as long as training."""
+        rows = program.batch[0].shape[0] if program.batch else 1
+        work = work_of([*program.outputs.values(), *program.updates.values()])
+        return self.feed.beside and work.cpu < _LONG * rows
 
     def step(self) -> Program:
         """The program of a whole batch, as a graph."""
