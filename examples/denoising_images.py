@@ -70,7 +70,7 @@ def main(short: bool) -> tuple[dict[str, float], Figure]:
         right.plot(strengths, errors, "o-", color=colour, label=name, markersize=4)
     right.axvline(NOISE, color="#999999", linestyle=":", zorder=0)
     right.set(xlabel="noise, deviations of the pixels", ylabel="error, the same", ylim=(0, 1.3))
-    right.legend(loc="upper left")
+    right.legend(loc="lower right")
     return figures, figure
 
 

@@ -67,8 +67,8 @@ def main(short: bool) -> tuple[dict[str, float], Figure]:
     left.plot(curves["val_loss"], label="validation")
     left.plot(best, curves["val_loss"][best], "o", color=COLOURS[2], label="kept")
     left.axvline(end, color="#888888", linestyle="--", linewidth=1, label="stopped")
-    left.set(title="cross-entropy of one seed", xlabel="epoch", ylim=(0, None))
-    left.legend(fontsize=8)
+    left.set(title="cross-entropy of one seed", xlabel="epoch", ylim=(0, 3.6))
+    left.legend(fontsize=8, loc="upper right")
     right.plot([0, 1], found.T, color="#bbbbbb", linewidth=0.8)
     for place, colour in enumerate(COLOURS[1:3]):
         right.scatter(np.full(len(found), place), found[:, place], s=14, color=colour, zorder=2)

@@ -73,7 +73,7 @@ def main(short: bool) -> tuple[dict[str, float], Figure]:
     }  # fmt: skip
     for name, loss in of_classes.items():
         middle.plot(logits, of(loss, logits, one)[1], label=name)
-    middle.set(title="slope, where the truth is 1", xlabel="logit")
+    middle.set(title="slope, where the truth is 1", xlabel="logit", ylim=(-1.75, 0.1))
     grid = np.linspace(1.5, 4.5, 301)
     found = {}
     for name, loss in of_numbers.items():
@@ -81,7 +81,7 @@ def main(short: bool) -> tuple[dict[str, float], Figure]:
         right.plot(grid, cost - cost.min(), label=f"{name}: {found[name]:.2f}")
     right.plot(NINE, np.zeros(9), "k|")
     right.set(title="one constant for nine numbers", xlabel="constant", ylim=(-0.02, 1.1))
-    for axes, place in ((left, "upper center"), (middle, "lower right"), (right, "upper right")):
+    for axes, place in ((left, "upper center"), (middle, "lower right"), (right, "upper center")):
         axes.legend(fontsize=6, loc=place)
     at, truth = np.array([-10.0]), np.array([1.0])
     return {
